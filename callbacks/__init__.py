@@ -1,0 +1,1 @@
+"""Around training: records, predictions, progress."""

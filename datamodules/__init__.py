@@ -1,0 +1,1 @@
+"""What the models learn from: rows, readers, splits, mixes and batches."""

@@ -1,0 +1,1 @@
+"""What learns: one LightningModule a task."""

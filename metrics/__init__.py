@@ -1,0 +1,1 @@
+"""How well: torchmetrics classes and the statistics around them."""
