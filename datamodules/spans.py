@@ -1,0 +1,117 @@
+"""Character spans of a response to token labels and back, for any fast tokenizer.
+
+Legend: R tokens of one response (special ones included), offsets int [R, 2] in characters, (0, 0) for special tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.records import Span
+
+__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "trim_offsets"]
+
+IntArray = npt.NDArray[np.int32]
+
+
+def trim_offsets(offsets: Sequence[tuple[int, int]], text: str) -> IntArray:
+    """Offsets without the white space that byte-level tokenizers count to a token.
+
+    Args:
+        offsets: Start and end of each token in `text`, as the tokenizer gives them.
+        text: The text that was tokenised.
+
+    Returns:
+        int32 [R, 2]; a token of white space alone becomes zero-width.
+    """
+    trimmed = np.zeros((len(offsets), 2), dtype=np.int32)
+    for token, (start, end) in enumerate(offsets):
+        piece = text[start:end]
+        left = len(piece) - len(piece.lstrip())
+        right = len(piece.rstrip())
+        trimmed[token] = (start + left, start + right) if right > left else (start, start)
+    return trimmed
+
+
+def spans_to_labels(spans: Sequence[Span], offsets: IntArray) -> npt.NDArray[np.int8]:
+    """Which tokens a rationale touches.
+
+    Args:
+        spans: Character spans, end exclusive; they may overlap.
+        offsets: Trimmed offsets, int32 [R, 2].
+
+    Returns:
+        int8 [R]: 1 where at least one character of the token lies in a span, else 0; special and zero-width tokens 0.
+    """
+    labels = np.zeros(len(offsets), dtype=np.int8)
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    for start, end in spans:
+        labels[(starts < end) & (ends > start) & (ends > starts)] = 1
+    return labels
+
+
+def labels_to_spans(labels: npt.NDArray[np.bool_], offsets: IntArray) -> list[Span]:
+    """Character spans of the runs of chosen tokens; the inverse of `spans_to_labels` up to token borders.
+
+    Args:
+        labels: bool [R], the chosen tokens.
+        offsets: Trimmed offsets, int32 [R, 2].
+
+    Returns:
+        Spans in order, end exclusive. Neighbouring chosen tokens form one span, the white space between them included.
+    """
+    spans: list[Span] = []
+    open_run = False
+    for chosen, (start, end) in zip(labels.tolist(), offsets.tolist(), strict=True):
+        if end <= start:
+            continue
+        if chosen and open_run:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        elif chosen:
+            spans.append((start, end))
+        open_run = bool(chosen)
+    return spans
+
+
+def published_labels(
+    text: str, rationales: Sequence[str], tokenizer: Any, max_tokens: int
+) -> tuple[npt.NDArray[np.int8], bool]:
+    """Token labels as the published code of EPITOME finds them, its defects included (SPEC, section 4, defect 3).
+
+    A rationale is searched as an unescaped regular expression in the decoded tokens and dropped silently where it
+    doesn't match; characters map to tokens as if a space followed each of them, so the map drifts over sub-words.
+
+    Args:
+        text: The response.
+        rationales: Texts of its rationales.
+        tokenizer: A fast Hugging Face tokenizer.
+        max_tokens: Window in tokens, special ones included.
+
+    Returns:
+        int8 [R] labels, and whether the decoded tokens tokenise to the same length again (the published code drops
+        rows for which they don't).
+    """
+    ids = tokenizer(text, truncation=True, max_length=max_tokens)["input_ids"]
+    decoded = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    pieces = tokenizer.tokenize(decoded)
+    position_of = np.zeros(len(text), dtype=np.int64)
+    position = 0
+    for index, piece in enumerate(pieces):
+        width = len(piece.removeprefix("Ġ")) + 1
+        position_of[position : position + width] = index
+        position += width
+    labels = np.zeros(max(len(ids), len(pieces)), dtype=np.int8)
+    for rationale in rationales:
+        pattern = tokenizer.decode(tokenizer(rationale, add_special_tokens=False)["input_ids"])
+        try:
+            match = re.search(pattern, decoded)
+        except re.error:
+            continue
+        if match is not None:
+            labels[position_of[match.start() : match.start() + len(pattern)]] = 1
+    return labels[: len(ids)], len(pieces) == len(ids)

@@ -1,0 +1,273 @@
+"""Splits that keep a seeker post on one side, and the guard that proves it.
+
+Two rows belong together when they share a group, a seeker post after normalisation, or seeker posts that are near-
+duplicates (Jaccard similarity of their sets of three-word shingles at least `NEAR_DUPLICATE`). Where two rows carry
+different groups of their own, a seeker post shorter than `SHORT_POST` words ("yes, thanks") is no sign of kinship.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from datamodules.records import Pair, normalise
+from errors import UserError
+
+__all__ = [
+    "NEAR_DUPLICATE",
+    "SPLITS",
+    "Leak",
+    "SplitName",
+    "SplitOptions",
+    "find_leaks",
+    "group_rows",
+    "hash_ids",
+    "seeded_key",
+    "split_groups",
+]
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+NEAR_DUPLICATE = 0.8
+SHORT_POST = 5
+_SHINGLE = 3
+
+
+@dataclass
+class SplitOptions:
+    """How rows are divided.
+
+    Args:
+        validation: Share of the rows that choose the checkpoint; 0 for none.
+        test: Share of the rows that are tested; 0 for none, 1 for all.
+        seed: Seed of the division, apart from the training's seed, so that runs of several seeds share one test set.
+        by: `group` keeps a seeker post (or a table's own group) on one side. `row` divides row by row as the published
+            code does, which leaks seeker posts; the leakage guard then has to be told to `report`.
+    """
+
+    validation: float = 0.05
+    test: float = 0.20
+    seed: int = 0
+    by: Literal["group", "row"] = "group"
+
+    def __post_init__(self) -> None:
+        """Checks that the shares are shares."""
+        for name in ("validation", "test"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--data.split.{name} is {getattr(self, name)}; it is a share from 0 to 1")
+        if self.validation + self.test > 1:
+            raise UserError(
+                f"--data.split.validation {self.validation} and --data.split.test {self.test} add up to more than 1"
+            )
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A row that may train and a row that evaluates which belong together."""
+
+    train: str
+    evaluation: str
+    why: Literal["same pair", "same seeker post", "same group", "near-duplicate seeker post"]
+
+
+def seeded_key(seed: int, name: str) -> bytes:
+    """The sort key that makes a seeded order which doesn't depend on the order of files or rows."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def hash_ids(ids: Iterable[str]) -> str:
+    """SHA-256 of a set of ids, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+class _Kinship:
+    """What the rows' seeker posts and groups say about which rows belong together."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.own_group = [f"{pair.source}:{pair.generator}:{pair.group}" if pair.group else "" for pair in pairs]
+        posts = [normalise(pair.seeker_post) for pair in pairs]
+        self.texts = list(dict.fromkeys(posts))
+        number = {text: index for index, text in enumerate(self.texts)}
+        self.post = [number[post] for post in posts]
+        self.short = [len(text.split()) < SHORT_POST for text in self.texts]
+        self.near: dict[int, list[int]] = defaultdict(list)
+        for a, b in _near_duplicates(self.texts):
+            self.near[a].append(b)
+            self.near[b].append(a)
+
+    def post_is_no_sign(self, a: int, b: int) -> bool:
+        """Whether rows a and b share a post that is too short to mean anything beside their own, different groups."""
+        groups = self.own_group[a], self.own_group[b]
+        return self.short[self.post[a]] and all(groups) and groups[0] != groups[1]
+
+
+def _near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of texts with a Jaccard similarity of their shingles of at least `NEAR_DUPLICATE`, found exactly.
+
+    Prefix filtering (Chaudhuri et al., ICDE 2006): with shingles ordered from rare to frequent, two sets that are
+    similar enough share one of their first |S| - ceil(t |S|) + 1.
+    """
+    shingles: list[frozenset[tuple[str, ...]]] = []
+    for text in texts:
+        words = text.split()
+        shingles.append(frozenset(tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1)))
+    frequency: dict[tuple[str, ...], int] = defaultdict(int)
+    for shingle_set in shingles:
+        for shingle in shingle_set:
+            frequency[shingle] += 1
+    index: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    found = []
+    for number, shingle_set in enumerate(shingles):
+        prefix = sorted(shingle_set, key=lambda shingle: (frequency[shingle], shingle))
+        prefix = prefix[: len(prefix) - ceil(NEAR_DUPLICATE * len(prefix)) + 1]
+        for other in {other for shingle in prefix for other in index[shingle]}:
+            common = len(shingle_set & shingles[other])
+            if common >= NEAR_DUPLICATE * (len(shingle_set) + len(shingles[other]) - common):
+                found.append((other, number))
+        for shingle in prefix:
+            index[shingle].append(number)
+    return found
+
+
+def group_rows(pairs: Sequence[Pair], by: Literal["group", "row"] = "group") -> list[str]:
+    """The group of each row: a name that is the same for rows which must stay on one side.
+
+    Args:
+        pairs: All rows.
+        by: `row` gives each row a group of its own.
+
+    Returns:
+        A name a row, taken from the rows' content, so that it doesn't depend on their order.
+    """
+    if by == "row":
+        return [pair.uid for pair in pairs]
+    kin = _Kinship(pairs)
+    parent = list(range(len(pairs)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    def join(rows: list[int]) -> None:
+        for row in rows[1:]:
+            parent[root(row)] = root(rows[0])
+
+    shared: dict[object, list[int]] = defaultdict(list)
+    for row, (own, post, pair) in enumerate(zip(kin.own_group, kin.post, pairs, strict=True)):
+        shared["group", own or row].append(row)
+        shared["pair", post, normalise(pair.response_post)].append(row)
+        shared["post", post, own if own and kin.short[post] else ""].append(row)
+    for rows in shared.values():
+        join(rows)
+    by_post: dict[int, list[int]] = defaultdict(list)
+    for row, post in enumerate(kin.post):
+        by_post[post].append(row)
+    for post, others in kin.near.items():
+        for other in others:
+            join([by_post[post][0], by_post[other][0]])
+    _join_short_posts(kin, by_post, join)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in range(len(pairs)):
+        members[root(row)].append(row)
+    names = {
+        head: min(kin.own_group[row] or kin.texts[kin.post[row]] for row in rows) for head, rows in members.items()
+    }
+    return [names[root(row)] for row in range(len(pairs))]
+
+
+def _join_short_posts(kin: _Kinship, by_post: Mapping[int, list[int]], join: Callable[[list[int]], None]) -> None:
+    """A short post joins the rows without a group of their own to every row that has the post."""
+    for post, rows in by_post.items():
+        if kin.short[post] and any(not kin.own_group[row] for row in rows):
+            join(rows)
+
+
+def split_groups(groups: Sequence[str], strata: Sequence[Sequence[str]], options: SplitOptions) -> npt.NDArray[np.int8]:
+    """Divides rows by group, keeping each stratum's share in every split as far as the groups allow.
+
+    Iterative stratification (Sechidis et al., ECML PKDD 2011): the rarest stratum that is left is handed out first,
+    each group to the split that lacks most of it.
+
+    Args:
+        groups: The group of each row.
+        strata: The strata of each row, such as "reddit/explorations/2".
+        options: Shares and seed.
+
+    Returns:
+        int8 per row: 0 train, 1 validation, 2 test (an index into `SPLITS`).
+    """
+    shares = np.array([1 - options.validation - options.test, options.validation, options.test])
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        rows_of[group].append(row)
+    ordered = sorted(rows_of, key=lambda group: seeded_key(options.seed, group))
+    columns = {name: column for column, name in enumerate(sorted({name for row in strata for name in row}))}
+    counts = np.zeros((len(ordered), len(columns) + 1))
+    for index, group in enumerate(ordered):
+        for row in rows_of[group]:
+            counts[index, -1] += 1
+            for name in strata[row]:
+                counts[index, columns[name]] += 1
+    wanted = np.outer(shares, counts.sum(axis=0))
+    assigned = np.full(len(ordered), -1)
+    while (assigned < 0).any():
+        free = assigned < 0
+        left = np.where(counts[free].sum(axis=0) > 0, counts[free].sum(axis=0), np.inf)
+        stratum = int(left.argmin())
+        for index in np.flatnonzero(free & (counts[:, stratum] > 0)).tolist():
+            need = np.where(shares > 0, wanted[:, stratum], -np.inf)
+            best = np.flatnonzero(need >= need.max() - 1e-9)
+            split = int(best[np.argmax(wanted[best, -1])])
+            assigned[index] = split
+            wanted[split] -= counts[index]
+    result = np.zeros(len(groups), dtype=np.int8)
+    for index, group in enumerate(ordered):
+        result[rows_of[group]] = assigned[index]
+    return result
+
+
+def find_leaks(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Leak]:
+    """Every row that may train and belongs together with a row that evaluates, with the strongest reason for each pair.
+
+    Args:
+        train: Rows that may train, synthetic candidates included.
+        evaluation: Rows of the validation and test splits.
+
+    Returns:
+        The leaks, in the order of `train`; empty when there are none.
+    """
+    kin = _Kinship([*train, *evaluation])
+    rows_with: dict[object, list[int]] = defaultdict(list)
+    responses = [normalise(pair.response_post) for pair in (*train, *evaluation)]
+    for row in range(len(train), len(train) + len(evaluation)):
+        rows_with["post", kin.post[row]].append(row)
+        if kin.own_group[row]:
+            rows_with["group", kin.own_group[row]].append(row)
+    leaks: list[Leak] = []
+    for row, pair in enumerate(train):
+        reasons: dict[int, Leak] = {}
+
+        def blame(other: int, why: str, reasons: dict[int, Leak] = reasons, uid: str = pair.uid) -> None:
+            reasons.setdefault(other, Leak(uid, evaluation[other - len(train)].uid, why))  # type: ignore[arg-type]
+
+        for other in rows_with["post", kin.post[row]]:
+            if responses[row] == responses[other]:
+                blame(other, "same pair")
+            elif not kin.post_is_no_sign(row, other):
+                blame(other, "same seeker post")
+        for other in rows_with["group", kin.own_group[row]] if kin.own_group[row] else ():
+            blame(other, "same group")
+        for post in kin.near.get(kin.post[row], ()):
+            for other in rows_with["post", post]:
+                blame(other, "near-duplicate seeker post")
+        leaks += reasons.values()
+    return leaks
