@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from datamodules.records import Span
 
-__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "trim_offsets", "word_bounds"]
+__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "token_clauses", "trim_offsets", "word_bounds"]
 
 IntArray = npt.NDArray[np.int32]
 
@@ -41,6 +41,33 @@ def trim_offsets(offsets: Sequence[tuple[int, int]], text: str) -> IntArray:
 def word_bounds(text: str) -> list[Span]:
     """Character spans of the words of a text: its runs of non-space characters."""
     return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+_CLAUSE_END = re.compile(r"""[.!?…,;:–—]["'”’)\]]*$""")
+
+
+def token_clauses(text: str, offsets: IntArray) -> npt.NDArray[np.int32]:
+    """The clause that each token belongs to.
+
+    A clause is a run of words up to one that ends with a stop, comma, colon, semicolon or dash, or up to a line break:
+    what annotators mark is nearly always one or several of them.
+
+    Args:
+        text: The response.
+        offsets: Trimmed offsets of its tokens, int32 [R, 2].
+
+    Returns:
+        int32 [R]: the clause's number, from 0; -1 for special and zero-width tokens.
+    """
+    words = word_bounds(text)
+    ends = [
+        end
+        for (start, end), (following, _) in zip(words, [*words[1:], (len(text), 0)], strict=True)
+        if _CLAUSE_END.search(text[start:end]) or "\n" in text[end:following]
+    ]
+    clauses = np.searchsorted(np.array(ends, dtype=np.int64), offsets[:, 0], side="right").astype(np.int32)
+    clauses[offsets[:, 1] <= offsets[:, 0]] = -1
+    return clauses
 
 
 def spans_to_labels(spans: Sequence[Span], offsets: IntArray) -> npt.NDArray[np.int8]:

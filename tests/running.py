@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cli
 import lightning as L
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
+
+import cli
 
 ROOT = Path(__file__).parents[1]
 

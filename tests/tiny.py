@@ -86,7 +86,7 @@ def tiny_pairs(count: int, source: str = "reddit", seed: int = 0, **fields: str)
                 levels=levels,
                 rationales=rationales,
                 **fields,
-            )  # fmt: skip
+            )
         )
     return pairs
 
