@@ -16,7 +16,7 @@ from jsonargparse import ActionYesNo, ArgumentError, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning_utilities.core.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
