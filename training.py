@@ -94,8 +94,10 @@ class TrainingCLI(LightningCLI):
             default="best",
             help="what is tested after fit: the best by --monitor (the last where no row validates), or the last",
         )
-        parser.add_argument("--monitor", type=str, default="validation/loss", help="what chooses the best checkpoint")
-        parser.add_argument("--monitor_mode", type=Literal["min", "max"], default="min", help="which way is better")
+        parser.add_argument(
+            "--monitor", type=str, default="validation/level_f1_macro", help="what chooses the best checkpoint"
+        )
+        parser.add_argument("--monitor_mode", type=Literal["min", "max"], default="max", help="which way is better")
         parser.add_argument(
             "--checkpoint_every_n_steps", type=int | None, help="write last.ckpt within epochs too, every so many steps"
         )

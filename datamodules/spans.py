@@ -29,13 +29,15 @@ def trim_offsets(offsets: Sequence[tuple[int, int]], text: str) -> IntArray:
     Returns:
         int32 [R, 2]; a token of white space alone becomes zero-width.
     """
-    trimmed = np.zeros((len(offsets), 2), dtype=np.int32)
-    for token, (start, end) in enumerate(offsets):
+    trimmed = []
+    for start, end in offsets:
         piece = text[start:end]
-        left = len(piece) - len(piece.lstrip())
-        right = len(piece.rstrip())
-        trimmed[token] = (start + left, start + right) if right > left else (start, start)
-    return trimmed
+        core = piece.strip()
+        if len(core) < len(piece):
+            start += piece.index(core)
+            end = start + len(core)
+        trimmed.append((start, end))
+    return np.array(trimmed, dtype=np.int32).reshape(-1, 2)
 
 
 def word_bounds(text: str) -> list[Span]:
@@ -95,14 +97,15 @@ def labels_to_spans(labels: npt.NDArray[np.bool_], offsets: IntArray) -> list[Sp
         offsets: Trimmed offsets, int32 [R, 2].
 
     Returns:
-        Spans in order, end exclusive. Neighbouring chosen tokens form one span, the white space between them included.
+        Spans in order, end exclusive, none touching another's characters (byte-level tokens may share a character).
+        Neighbouring chosen tokens form one span, the white space between them included.
     """
     spans: list[Span] = []
     open_run = False
     for chosen, (start, end) in zip(labels.tolist(), offsets.tolist(), strict=True):
         if end <= start:
             continue
-        if chosen and open_run:
+        if chosen and spans and (open_run or start < spans[-1][1]):
             spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         elif chosen:
             spans.append((start, end))

@@ -1,8 +1,9 @@
 """Splits that keep a seeker post on one side, and the guard that proves it.
 
 Two rows belong together when they share a group, a seeker post after normalisation, or seeker posts that are near-
-duplicates (Jaccard similarity of their sets of three-word shingles at least `NEAR_DUPLICATE`). Where two rows carry
-different groups of their own, a seeker post shorter than `SHORT_POST` words ("yes, thanks") is no sign of kinship.
+duplicates (Jaccard similarity of their sets of three-word shingles at least `NEAR_DUPLICATE`). A seeker post shorter
+than `SHORT_POST` words ("yes, thanks") is no sign of kinship where two rows carry different groups of their own, and has
+no near-duplicates.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 SplitName = Literal["train", "validation", "test"]
+Reason = Literal["same pair", "same seeker post", "same group", "near-duplicate seeker post"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 NEAR_DUPLICATE = 0.8
 SHORT_POST = 5
@@ -74,7 +76,7 @@ class Leak:
 
     train: str
     evaluation: str
-    why: Literal["same pair", "same seeker post", "same group", "near-duplicate seeker post"]
+    why: Reason
 
 
 def seeded_key(seed: int, name: str) -> bytes:
@@ -117,6 +119,7 @@ def _near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
     shingles: list[frozenset[tuple[str, ...]]] = []
     for text in texts:
         words = text.split()
+        words = words if len(words) >= SHORT_POST else []
         shingles.append(frozenset(tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1)))
     frequency: dict[tuple[str, ...], int] = defaultdict(int)
     for shingle_set in shingles:
@@ -205,7 +208,8 @@ def split_groups(groups: Sequence[str], strata: Sequence[Sequence[str]], options
     Returns:
         int8 per row: 0 train, 1 validation, 2 test (an index into `SPLITS`).
     """
-    shares = np.array([1 - options.validation - options.test, options.validation, options.test])
+    train = round(1 - options.validation - options.test, 9)  # .82 and .18 leave nothing
+    shares = np.array([train, options.validation, options.test])
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         rows_of[group].append(row)
@@ -248,26 +252,22 @@ def find_leaks(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Leak]:
     kin = _Kinship([*train, *evaluation])
     rows_with: dict[object, list[int]] = defaultdict(list)
     responses = [normalise(pair.response_post) for pair in (*train, *evaluation)]
-    for row in range(len(train), len(train) + len(evaluation)):
+    for row in range(len(train), len(responses)):
         rows_with["post", kin.post[row]].append(row)
         if kin.own_group[row]:
             rows_with["group", kin.own_group[row]].append(row)
     leaks: list[Leak] = []
     for row, pair in enumerate(train):
-        reasons: dict[int, Leak] = {}
-
-        def blame(other: int, why: str, reasons: dict[int, Leak] = reasons, uid: str = pair.uid) -> None:
-            reasons.setdefault(other, Leak(uid, evaluation[other - len(train)].uid, why))  # type: ignore[arg-type]
-
+        reasons: dict[int, Reason] = {}
         for other in rows_with["post", kin.post[row]]:
             if responses[row] == responses[other]:
-                blame(other, "same pair")
+                reasons[other] = "same pair"
             elif not kin.post_is_no_sign(row, other):
-                blame(other, "same seeker post")
-        for other in rows_with["group", kin.own_group[row]] if kin.own_group[row] else ():
-            blame(other, "same group")
+                reasons[other] = "same seeker post"
+        for other in rows_with["group", kin.own_group[row]]:
+            reasons.setdefault(other, "same group")
         for post in kin.near.get(kin.post[row], ()):
             for other in rows_with["post", post]:
-                blame(other, "near-duplicate seeker post")
-        leaks += reasons.values()
+                reasons.setdefault(other, "near-duplicate seeker post")
+        leaks += [Leak(pair.uid, evaluation[other - len(train)].uid, why) for other, why in reasons.items()]
     return leaks
