@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from typing import Literal
 
@@ -99,10 +100,6 @@ class _Kinship:
         number = {text: index for index, text in enumerate(self.texts)}
         self.post = [number[post] for post in posts]
         self.short = [len(text.split()) < SHORT_POST for text in self.texts]
-        self.near: dict[int, list[int]] = defaultdict(list)
-        for a, b in _near_duplicates(self.texts):
-            self.near[a].append(b)
-            self.near[b].append(a)
 
     def post_is_no_sign(self, a: int, b: int) -> bool:
         """Whether rows a and b share a post that is too short to mean anything beside their own, different groups."""
@@ -110,33 +107,55 @@ class _Kinship:
         return self.short[self.post[a]] and all(groups) and groups[0] != groups[1]
 
 
-def _near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of texts with a Jaccard similarity of their shingles of at least `NEAR_DUPLICATE`, found exactly.
+def _shingles(texts: Sequence[str]) -> list[list[int]]:
+    """The distinct shingles of each text as numbers, rare ones first; none of a short text."""
+    words = [text.split() for text in texts]
+    words = [own if len(own) >= SHORT_POST else [] for own in words]
+    number: dict[str, int] = {}
+    flat = np.array([number.setdefault(word, len(number)) for own in words for word in own], dtype=np.int64)
+    owner = np.repeat(np.arange(len(texts)), [len(own) for own in words])
+    # Two words at a time are numbered anew, so that no product overflows.
+    _, pair = np.unique(flat[:-1] * len(number) + flat[1:], return_inverse=True)
+    whole = owner[:-2] == owner[2:]
+    _, shingle, counts = np.unique(
+        (pair[:-1] * len(number) + flat[2:])[whole], return_inverse=True, return_counts=True
+    )
+    rank = np.empty(len(counts), dtype=np.int64)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    sorted_by_text = np.unique(owner[:-2][whole] * len(counts) + rank[shingle])
+    bounds = np.searchsorted(sorted_by_text, np.arange(len(texts) + 1) * len(counts)).tolist()
+    shingles = (sorted_by_text % max(len(counts), 1)).tolist()
+    return [shingles[first:last] for first, last in pairwise(bounds)]
+
+
+def _near_duplicates(texts: Sequence[str], sought: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Finds all pairs of unlike texts with a Jaccard similarity of their shingles of at least `NEAR_DUPLICATE`.
 
     Prefix filtering (Chaudhuri et al., ICDE 2006): with shingles ordered from rare to frequent, two sets that are
     similar enough share one of their first |S| - ceil(t |S|) + 1.
+
+    Args:
+        texts: Normalised texts.
+        sought: Numbers of the texts that are looked for.
+
+    Yields:
+        Number of any text, number of a sought one that is similar.
     """
-    shingles: list[frozenset[tuple[str, ...]]] = []
-    for text in texts:
-        words = text.split()
-        words = words if len(words) >= SHORT_POST else []
-        shingles.append(frozenset(tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1)))
-    frequency: dict[tuple[str, ...], int] = defaultdict(int)
-    for shingle_set in shingles:
-        for shingle in shingle_set:
-            frequency[shingle] += 1
-    index: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    found = []
-    for number, shingle_set in enumerate(shingles):
-        prefix = sorted(shingle_set, key=lambda shingle: (frequency[shingle], shingle))
-        prefix = prefix[: len(prefix) - ceil(NEAR_DUPLICATE * len(prefix)) + 1]
-        for other in {other for shingle in prefix for other in index[shingle]}:
-            common = len(shingle_set & shingles[other])
-            if common >= NEAR_DUPLICATE * (len(shingle_set) + len(shingles[other]) - common):
-                found.append((other, number))
-        for shingle in prefix:
-            index[shingle].append(number)
-    return found
+    ordered = _shingles(texts)
+    prefixes = [own[: len(own) - ceil(NEAR_DUPLICATE * len(own)) + 1] for own in ordered]
+    sets = [frozenset(own) for own in ordered]
+    having: dict[int, list[int]] = defaultdict(list)
+    for other in sought:
+        for shingle in prefixes[other]:
+            having[shingle].append(other)
+    for text, own in enumerate(sets):
+        for other in {other for shingle in prefixes[text] for other in having.get(shingle, ())} - {text}:
+            theirs = sets[other]
+            if min(len(own), len(theirs)) < NEAR_DUPLICATE * max(len(own), len(theirs)):
+                continue
+            common = len(own & theirs)
+            if common >= NEAR_DUPLICATE * (len(own) + len(theirs) - common):
+                yield text, other
 
 
 def group_rows(pairs: Sequence[Pair], by: Literal["group", "row"] = "group") -> list[str]:
@@ -174,9 +193,8 @@ def group_rows(pairs: Sequence[Pair], by: Literal["group", "row"] = "group") -> 
     by_post: dict[int, list[int]] = defaultdict(list)
     for row, post in enumerate(kin.post):
         by_post[post].append(row)
-    for post, others in kin.near.items():
-        for other in others:
-            join([by_post[post][0], by_post[other][0]])
+    for post, other in _near_duplicates(kin.texts, range(len(kin.texts))):
+        join([by_post[post][0], by_post[other][0]])
     _join_short_posts(kin, by_post, join)
     members: dict[int, list[int]] = defaultdict(list)
     for row in range(len(pairs)):
@@ -256,6 +274,9 @@ def find_leaks(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Leak]:
         rows_with["post", kin.post[row]].append(row)
         if kin.own_group[row]:
             rows_with["group", kin.own_group[row]].append(row)
+    near: dict[int, list[int]] = defaultdict(list)
+    for post, other in _near_duplicates(kin.texts, {kin.post[row] for row in range(len(train), len(responses))}):
+        near[post].append(other)
     leaks: list[Leak] = []
     for row, pair in enumerate(train):
         reasons: dict[int, Reason] = {}
@@ -266,7 +287,7 @@ def find_leaks(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Leak]:
                 reasons[other] = "same seeker post"
         for other in rows_with["group", kin.own_group[row]]:
             reasons.setdefault(other, "same group")
-        for post in kin.near.get(kin.post[row], ()):
+        for post in near.get(kin.post[row], ()):
             for other in rows_with["post", post]:
                 reasons.setdefault(other, "near-duplicate seeker post")
         leaks += [Leak(pair.uid, evaluation[other - len(train)].uid, why) for other, why in reasons.items()]
