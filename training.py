@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -124,6 +125,8 @@ class TrainingCLI(LightningCLI):
         elif self.subcommand != "fit":
             raise UserError(f"{self.subcommand} is for a trained model; name its run: --ckpt_path RUN")
         self.folder = self._find_folder(options)
+        if "verbose" in options:
+            options.verbose = False  # Lightning's table of what ours shows
         if options.ckpt_path == "last":
             file = self.folder / "checkpoints" / LAST
             options.ckpt_path = str(file) if file.is_file() else None
@@ -304,6 +307,14 @@ def _one_line(error: ArgumentError) -> str:
     return head if head == tail else f"{head}\n  {tail}"
 
 
+def _said_to_user(error: BaseException) -> UserError | None:
+    """The message to the user that jsonargparse wrapped into an error of its own, if there is one."""
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, UserError):
+        reason = reason.__cause__ or reason.__context__
+    return reason
+
+
 def main(argv: list[str]) -> int:
     """Runs `fit`, `validate`, `test` or `predict`.
 
@@ -340,8 +351,15 @@ def main(argv: list[str]) -> int:
         )
     except ArgumentError as error:
         raise UserError(_one_line(error)) from None
+    except ValueError as error:
+        raise _said_to_user(error) or error from None
     except MisconfigurationException as error:
         raise UserError(str(error)) from None
+    except SystemExit:  # Lightning's answer to Ctrl+C
+        begun = os.environ.get(_FOLDER)
+        if begun and Path(begun, "checkpoints", LAST).is_file():
+            print(f"interrupted; go on with --ckpt_path {begun}", file=sys.stderr)
+        raise
     finally:
         folder = os.environ.pop(_FOLDER, None)
         if folder is not None:
