@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import lightning as L
 import torch
 from jsonargparse import ActionYesNo, ArgumentError, Namespace
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -81,6 +82,13 @@ def _config_name(paths: list[str]) -> str:
     return re.sub(r"-\d+$", "", last.resolve().parent.name) if last.name == "config.yaml" else last.stem
 
 
+_FRAME = re.compile(
+    r"Does not validate|Subtypes:|Errors:|Given value|Problem with|Expected a path but|Expected a <class 'NoneType'>"
+    r"|Subclass types expect|an? (class path|dict)\b"
+)
+"""Lines of jsonargparse's messages that hold the others together, and say nothing."""
+
+
 class TrainingCLI(LightningCLI):
     """LightningCLI with this project's links, callbacks, loggers and run folder."""
 
@@ -103,7 +111,9 @@ class TrainingCLI(LightningCLI):
         )
         parser.add_argument("--monitor_mode", type=Literal["min", "max"], default="max", help="which way is better")
         parser.add_argument(
-            "--checkpoint_every_n_steps", type=int | None, help="write last.ckpt within epochs too, every so many steps"
+            "--checkpoint_every_n_steps",
+            type=PositiveInt | None,
+            help="write last.ckpt within epochs too, every so many steps",
         )
         parser.add_argument(
             "--allow_clinical_text",
@@ -271,9 +281,19 @@ class TrainingCLI(LightningCLI):
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
 
 
+def _config_files(argv: list[str]) -> list[str]:
+    """What stands behind `--config`, each time that it is given."""
+    files = []
+    for word, after in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name in ("-c", "--config"):
+            files.append(value if equals else after)
+    return files
+
+
 def _with_run_config(argv: list[str]) -> list[str]:
     """`--ckpt_path RUN` without `--config` takes the run's own configuration."""
-    if any(word == "-c" or word.split("=")[0] == "--config" for word in argv):
+    if _config_files(argv):
         return argv
     for place, word in enumerate(argv):
         name, _, value = word.partition("=")
@@ -298,11 +318,27 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=pattern)
 
 
-def _one_line(error: ArgumentError) -> str:
-    """The part of jsonargparse's message that tells a person what to change."""
-    lines = [line.strip(" -") for line in str(error).strip().splitlines() if line.strip(" -")]
-    head, tail = lines[0], lines[-1]
-    return head if head == tail else f"{head}\n  {tail}"
+def _one_line(error: ArgumentError, argv: list[str]) -> str:
+    """The part of jsonargparse's message that tells a person what to change: the option, and what is wrong with it."""
+    text = str(error)
+    option = ".".join(re.findall(r'Parser key "([^"]+)"', text))
+    lines = [line.strip(" -") for line in re.sub(r'Parser key "[^"]+":', "", text).splitlines()]
+    reasons = [line for line in lines if line and not _FRAME.match(line)]
+    chosen = next((line for line in reasons if not line.startswith("Expected")), reasons[0])
+    given = re.search(r"Given value: (.*)", text)
+    if chosen.startswith("Expected") and given and "Got" not in chosen:
+        chosen += f". Got value: {given[1]}"
+    chosen = chosen.replace("Expected a typing.Literal", "Expected one of ")
+    chosen = re.sub(r"a <class '(?:\w+\.)*(\w+)'>", r"\1", chosen)
+    if "parsing config" in text or "Unexpected config" in text:
+        return f"{' or '.join(_config_files(argv))}: {' '.join(text.split())}"
+    if "not accept" in text or "unrecognized" in text:
+        classes = re.findall(r"Problem with given class_path '([^']+)'", text)
+        lists = f"--{option.split('.')[0]}.help {classes[0]}" if classes else "--help"
+        chosen += f"; python cli.py {argv[0]} {lists} lists the options"
+    elif "are required" in text:
+        chosen += "; a config brings them: --config configs/empathy.yaml"
+    return f"--{option}: {chosen}" if option else chosen
 
 
 def _said_to_user(error: BaseException) -> UserError | None:
@@ -348,7 +384,7 @@ def main(argv: list[str]) -> int:
             args=argv,
         )
     except ArgumentError as error:
-        raise UserError(_one_line(error)) from None
+        raise UserError(_one_line(error, argv)) from None
     except ValueError as error:
         raise _said_to_user(error) or error from None
     except MisconfigurationException as error:

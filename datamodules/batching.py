@@ -50,7 +50,7 @@ class EmpathyBatch(TypedDict):
     levels: Tensor
     """int64 [B, M]: -1 where the mechanism is not annotated."""
     token_labels: Tensor
-    """int64 [B, M, R]: 1 rationale, 0 not; -100 on special tokens, padding and rows without a rationale."""
+    """int64 [B, M, R]: 1 rationale, 0 not; -100 on special and blank tokens, padding, rows without one."""
     offsets: NotRequired[Tensor]
     """int64 [B, R, 2]."""
     clauses: NotRequired[Tensor]

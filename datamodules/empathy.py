@@ -154,7 +154,7 @@ class EmpathyDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, splits, guards, mixes and tokenises; once, whatever the stage."""
-        if self.rows:
+        if self.manifest:
             return
         self.pairs, reports, dropped = self._read()
         base, synthetic, evaluation = self._divide()

@@ -41,6 +41,10 @@ class MechanismRows(NamedTuple):
     rationales: RationaleRows
 
 
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in state.items()}
+
+
 class EmpathyModule(L.LightningModule):
     """Empathy levels and rationale spans for any subset of EPITOME's mechanisms, by one bi-encoder.
 
@@ -134,13 +138,11 @@ class EmpathyModule(L.LightningModule):
     def _start_from(self, path: Path) -> None:
         """Copies another run's encoders and attention, and the heads of the mechanisms that both have."""
         source = load_network(read_checkpoint(path))
-        own = self.network.spec.encoder_config
-        unlike = [
-            key for key in ("model_type", "hidden_size", "vocab_size") if source.spec.encoder_config[key] != own[key]
-        ]
-        if unlike:
+        own, theirs = (_shapes(network.response.state_dict()) for network in (self.network, source))
+        if own != theirs:
             raise UserError(
-                f"--model.init_from {path}: its encoder differs in {', '.join(unlike)}; use the same encoder"
+                f"--model.init_from {path}: its encoder is another than --model.encoder (width, layers or vocabulary); "
+                "use the same encoder"
             )
         self.network.response.load_state_dict(source.response.state_dict())
         for name in ("seeker", "attention"):
@@ -341,8 +343,7 @@ class EmpathyModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses another network's weights; forgets cached seeker states, which another encoder may have made."""
         loaded = checkpoint["state_dict"]
-        shapes, theirs = ({name: v.shape for name, v in state.items()} for state in (self.state_dict(), loaded))
-        if shapes != theirs:
+        if _shapes(self.state_dict()) != _shapes(loaded):
             raise UserError(
                 "--ckpt_path: the checkpoint is of another network than the configured one (encoder, mechanisms, "
                 "seeker_encoder); leave --config out to take the run's own configuration"

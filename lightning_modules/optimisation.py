@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -98,7 +99,7 @@ def linear_schedule(optimiser: Optimizer, total_steps: Callable[[], float], warm
         warmup: Share of the steps.
 
     Returns:
-        The schedule.
+        The schedule; it raises UserError at the second step where training has no end.
     """
     known: list[float] = []
 
@@ -106,7 +107,9 @@ def linear_schedule(optimiser: Optimizer, total_steps: Callable[[], float], warm
         if step == 0 and not known:
             return 1.0 if warmup == 0 else 0.0
         if not known:
-            known.append(max(1.0, float(total_steps())))
+            known.append(float(total_steps()))
+            if not 0 < known[0] < math.inf:
+                raise UserError("the schedule falls to 0 at the end: set --trainer.max_epochs or --trainer.max_steps")
         total = known[0]
         rising = warmup * total
         if step < rising:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
@@ -73,57 +74,81 @@ def config(file: Path, encoder: str | Path, *, model: Any = None, data: Any = No
     return file
 
 
-class KillAt(Callback):
-    """Kills its own process, without a chance to clean up, when a step's batch has been worked on.
+class StopAt(Callback):
+    """Sends its own process a signal once so many optimiser steps are done.
 
     Args:
-        step: Number of optimiser steps after which it happens.
-        where: Which hook.
+        step: Optimiser steps.
+        hook: Where: `train`, `validation` or `test`.
+        number: The signal; SIGKILL leaves no chance to clean up.
     """
 
-    def __init__(self, step: int, where: str = "train_batch") -> None:
+    def __init__(self, step: int, hook: str = "train", number: int = signal.SIGKILL) -> None:
         self.step = step
-        self.where = where
+        self.hook = hook
+        self.number = number
 
-    def _kill(self, trainer: L.Trainer, where: str) -> None:
-        if where == self.where and trainer.global_step == self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def _stop(self, trainer: L.Trainer, hook: str) -> None:
+        if hook == self.hook and trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
 
-    def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
-        self._kill(trainer, "train_batch")
+    def on_before_optimizer_step(self, trainer: L.Trainer, *arguments: Any) -> None:
+        self._stop(trainer, "train")
 
     def on_validation_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
-        self._kill(trainer, "validation")
+        self._stop(trainer, "validation")
 
     def on_test_batch_end(self, trainer: L.Trainer, *arguments: Any) -> None:
-        self._kill(trainer, "test")
+        self._stop(trainer, "test")
 
 
-def _child(argv: list[str], environment: dict[str, str]) -> None:
+class RowLog(Callback):
+    """Leaves the rows of every training batch in the run's folder, a file for each process."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, *arguments: Any) -> None:
+        self.rows.append(batch["rows"].tolist())
+
+    def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
+        file = Path(trainer.default_root_dir) / f"rows-{trainer.global_rank}.json"
+        file.write_text(json.dumps(self.rows), encoding="utf-8")
+
+
+def stop_at(step: int, hook: str = "train", number: int = signal.SIGKILL) -> list[str]:
+    """The option that puts `StopAt` into a run."""
+    arguments = {"step": step, "hook": hook, "number": int(number)}
+    return ["--trainer.callbacks", json.dumps([{"class_path": "running.StopAt", "init_args": arguments}])]
+
+
+def _child(argv: list[str], environment: dict[str, str], files: list[str]) -> None:
     multiprocessing.set_start_method("fork", force=True)  # for loader processes, which end when this one does
     os.environ.clear()
     os.environ.update(environment)
+    for number, file in enumerate(files, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.exit(cli.main(argv))
 
 
-def run_apart(*argv: object) -> int:
-    """A command in a process of its own; its exit status, negative where a signal ended it."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+def run_apart(folder: Path, *argv: object) -> Ran:
+    """A command in a process of its own, which may be killed: its status is negative then.
+
+    The process is forked from a server that has done the imports, which take most of the time otherwise.
+    """
+    files = [str(folder / name) for name in (".stdout", ".stderr")]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["running", "training", "inference.score"])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = paths
-    try:
-        process = context.Process(target=_child, args=([str(word) for word in argv], dict(os.environ)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        words = [str(word) for word in argv]
+        process = context.Process(target=_child, args=(words, dict(os.environ), files))
         process.start()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
     process.join(240)
-    assert process.exitcode is not None, "it hangs"
-    return process.exitcode
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError("the process hangs")
+    return Ran(process.exitcode, *(Path(file).read_text(encoding="utf-8") for file in files))
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
