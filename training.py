@@ -16,11 +16,11 @@ import lightning as L
 import torch
 from jsonargparse import ActionYesNo, ArgumentError, Namespace
 from jsonargparse.typing import PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
@@ -142,7 +142,7 @@ class TrainingCLI(LightningCLI):
             options.ckpt_path = str(file) if file.is_file() else None
 
     def _usable_checkpoint(self, run_or_file: str) -> Path:
-        """The run's last checkpoint for `fit`, which goes on with it; the one that its protocol tests for the others."""
+        """For `fit`, which goes on with a run, its last checkpoint; for the others the one that its protocol tests."""
         continues = self.subcommand == "fit"
         path = find_checkpoint(run_or_file, (LAST,) if continues else (BEST, LAST))
         if continues and "optimizer_states" not in read_checkpoint(path):
@@ -259,7 +259,7 @@ class TrainingCLI(LightningCLI):
         return cast(dict[str, Any], json.loads(text))
 
     def _write_config(self, path: Path) -> None:
-        """Writes the configuration as another run can take it: without this run's name, nor where a fit went on from."""
+        """Writes the configuration as another run can take it: without this run's name and what a fit went on from."""
         options = self._options.clone()
         options.run_name = None
         if self.subcommand == "fit":

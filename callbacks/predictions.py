@@ -59,9 +59,9 @@ class PredictionWriter(Callback):
     def _write(self, trainer: L.Trainer) -> None:
         """Each process leaves its part in the folder, the first one joins them."""
         part = self.record.folder / f".predictions-{trainer.global_rank}.part"
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("w", encoding="utf-8") as lines:
             for row, found in self._found.items():
-                file.write(json.dumps([row, found]) + "\n")
+                lines.write(json.dumps([row, found]) + "\n")
         self._found = {}
         trainer.strategy.barrier("predictions")
         if trainer.is_global_zero:

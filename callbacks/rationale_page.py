@@ -37,7 +37,8 @@ def write_page(
         predictions: Rows as in a run's `predictions.jsonl`, or that file. A row has `id`, `source`, `levels`
             (predicted, mechanism -> 0, 1 or 2) and, where known, `generator`, `split`, `seeker_post`, `response_post`,
             `probabilities` (mechanism -> three shares), `rationales` (mechanism -> [start, end] offsets of characters
-            into the response, end exclusive; shown where the predicted level is above 0) and `gold` (`levels` and `rationales` of the annotators).
+            into the response, end exclusive; shown where the predicted level is above 0) and `gold` (`levels` and
+            `rationales` of the annotators).
         file: The page to write; its folder has to exist.
         title: Headline and window title.
         allow_clinical_text: Whether rows of a `clinical` source show their texts and rationales. Otherwise neither

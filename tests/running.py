@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 import cli
 
@@ -126,29 +128,48 @@ def _child(argv: list[str], environment: dict[str, str], files: list[str]) -> No
     multiprocessing.set_start_method("fork", force=True)  # for loader processes, which end when this one does
     os.environ.clear()
     os.environ.update(environment)
+    rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", "0"))  # Lightning looks when it is imported
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.exit(cli.main(argv))
 
 
-def run_apart(folder: Path, *argv: object) -> Ran:
-    """A command in a process of its own, which may be killed: its status is negative then.
+def start_apart(folder: Path, *argv: object, name: str = "", **environment: str) -> Callable[[], Ran]:
+    """Starts a command in a process of its own, which may be killed: its status is negative then.
 
     The process is forked from a server that has done the imports, which take most of the time otherwise.
+
+    Args:
+        folder: Where its output goes.
+        argv: The command.
+        name: Tells its output from that of another process.
+        environment: Variables for it.
+
+    Returns:
+        A function that waits for its end.
     """
-    files = [str(folder / name) for name in (".stdout", ".stderr")]
+    files = [str(folder / f".{stream}{name}") for stream in ("stdout", "stderr")]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["running", "training", "inference.score"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
         words = [str(word) for word in argv]
-        process = context.Process(target=_child, args=(words, dict(os.environ), files))
+        process = context.Process(target=_child, args=(words, {**os.environ, **environment}, files))
         process.start()
-    process.join(240)
-    if process.exitcode is None:
-        process.kill()
-        raise AssertionError("the process hangs")
-    return Ran(process.exitcode, *(Path(file).read_text(encoding="utf-8") for file in files))
+
+    def wait() -> Ran:
+        process.join(240)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError("the process hangs")
+        return Ran(process.exitcode, *(Path(file).read_text(encoding="utf-8") for file in files))
+
+    return wait
+
+
+def run_apart(folder: Path, *argv: object, **environment: str) -> Ran:
+    """`start_apart`, and waits."""
+    return start_apart(folder, *argv, **environment)()
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -2,13 +2,15 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from running import ROOT, Ran, config, curve, lines, scores, succeed, weights
+from running import ROOT, Ran, config, curve, lines, run_apart, start_apart, stop_at, succeed, weights
 from tiny import save_tiny_encoder, tiny_pairs, write_epitome
 
 pytestmark = pytest.mark.timeout(400)
@@ -99,11 +101,24 @@ def test_predictions_are_ordered_and_whole(one: Path, two: Path) -> None:
     assert ids == [row["id"] for row in lines(one / "predictions.jsonl")]
 
 
+def launch(folder: Path, *argv: object) -> Ran:
+    """Two processes that torchrun or srun would have started; what the first one says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
+    waits = [start_apart(folder, *argv, *TWO, name=rank, LOCAL_RANK=rank, **group) for rank in ("0", "1")]
+    first, second = (wait() for wait in waits)
+    assert (first.status, second.status) in ((0, 0), (2, 2)), first.err + second.err
+    assert second.out == ""
+    return first
+
+
 @pytest.mark.parametrize("batch", [pytest.param(8, id="uneven shards"), pytest.param(64, id="one batch for two")])
-def test_a_checkpoint_scores_the_same_to_the_last_digit(file: Path, one: Path, tmp_path: Path, batch: int) -> None:
+def test_a_checkpoint_scores_the_same_to_the_last_digit(one: Path, tmp_path: Path, batch: int) -> None:
     options = ["--ckpt_path", one, "--data.evaluation_batch_size", batch, "--trainer.callbacks", "null"]
     alone = succeed("test", *options, "--runs", tmp_path / "alone").folder
-    shared = cli(tmp_path, "test", *options, "--runs", tmp_path / "shared", *TWO)
+    shared = launch(tmp_path, "test", *options, "--runs", tmp_path / "shared")
     assert shared.status == 0, shared.err
     assert (shared.folder / "metrics.json").read_bytes() == (alone / "metrics.json").read_bytes()
     assert (shared.folder / "predictions.jsonl").read_bytes() == (alone / "predictions.jsonl").read_bytes()
@@ -111,8 +126,21 @@ def test_a_checkpoint_scores_the_same_to_the_last_digit(file: Path, one: Path, t
     assert theirs == mine
 
 
+def test_a_run_of_one_process_goes_on_with_two(file: Path, one: Path, tmp_path: Path) -> None:
+    command = ["fit", "--config", file, "--runs", tmp_path, "--checkpoint_every_n_steps", 3]
+    command += ["--run_name", "mine", "--ckpt_path", "last"]
+    assert run_apart(tmp_path, *command, *stop_at(5)).status == -signal.SIGKILL
+    ran = launch(tmp_path, *command)
+    assert ran.status == 0, ran.err
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["mine"]
+    mine, theirs = (weights(run / "checkpoints" / "last.ckpt") for run in (one, tmp_path / "mine"))
+    for name, values in mine.items():
+        torch.testing.assert_close(theirs[name], values, rtol=0, atol=1e-5, msg=name)
+    assert [row["step"] for row in curve(tmp_path / "mine")] == [row["step"] for row in curve(one)]
+
+
 def test_a_batch_with_fewer_rows_than_processes_is_refused(file: Path, tmp_path: Path) -> None:
-    ran = cli(tmp_path, "fit", "--config", file, "--runs", tmp_path / "runs", "--data.batch_size", 1, *TWO)
+    ran = launch(tmp_path, "fit", "--config", file, "--runs", tmp_path / "runs", "--data.batch_size", 1)
     assert ran.status == 2
     assert "error: a batch has fewer rows than there are processes (2); raise --data.batch_size" in ran.err
     assert "Traceback" not in ran.err

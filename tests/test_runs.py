@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from running import ROOT, Ran, config, curve, lines, run, same_weights, scores, succeed
+from tiny import save_tiny_encoder
+from transformers import AutoConfig, AutoModel
+from wandb.proto.wandb_internal_pb2 import Record
+
 from datamodules.records import MECHANISMS
 from lightning_modules.checkpoints import load_network, read_checkpoint
 from lightning_modules.empathy import EmpathyModule
-from running import ROOT, Ran, config, curve, lines, run, same_weights, scores, succeed
-from tiny import save_tiny_encoder
 from training import claim_folder
-from transformers import AutoConfig, AutoModel
-from wandb.proto.wandb_internal_pb2 import Record
 
 RECORD = {
     "config.yaml", "manifest.json", "metrics.json", "metrics.csv", "predictions.jsonl", "environment.json",
@@ -223,14 +224,16 @@ def test_a_run_starts_from_the_weights_of_another(trained: Ran, encoder: str) ->
     for heads in ("level_heads", "rationale_heads"):
         for place, there in ((0, 2), (1, 0)):
             theirs = getattr(source, heads)[there].state_dict()
-            assert all(torch.equal(values, theirs[key]) for key, values in getattr(mine, heads)[place].state_dict().items())
+            ours = getattr(mine, heads)[place].state_dict()
+            assert all(torch.equal(values, theirs[key]) for key, values in ours.items())
     fresh = EmpathyModule(encoder).network.response.state_dict()
     assert any(not torch.equal(values, fresh[key]) for key, values in mine.response.state_dict().items())
 
 
 def test_a_warm_start_is_a_run_of_its_own(trained: Ran, tmp_path: Path) -> None:
     options = ["--runs", tmp_path, "--model.init_from", trained.folder, "--trainer.max_steps", 1]
-    folder = succeed("fit", "--config", trained.folder / "config.yaml", *options, "--model.optimisation.warmup", 0.5).folder
+    options = (*options, "--model.optimisation.warmup", 0.5)
+    folder = succeed("fit", "--config", trained.folder / "config.yaml", *options).folder
     # the first step of a warm-up has the rate 0
     assert same_weights(folder / "checkpoints" / "last.ckpt", trained.folder / "checkpoints" / "best.ckpt")
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
@@ -243,7 +246,8 @@ def test_a_warm_start_from_another_encoder_is_refused(trained: Ran, tmp_path: Pa
     options = ["--runs", tmp_path / "runs", "--model.init_from", trained.folder, "--model.encoder", tmp_path / "deep"]
     ran = run("fit", "--config", trained.folder / "config.yaml", *options)
     assert ran.status == 2
-    assert ran.err.startswith(f"error: --model.init_from {trained.folder}/checkpoints/best.ckpt: its encoder is another")
+    start = f"error: --model.init_from {trained.folder}/checkpoints/best.ckpt"
+    assert ran.err.startswith(f"{start}: its encoder is another")
 
 
 def test_tensorboard_has_the_curve(trained: Ran, tmp_path: Path) -> None:
