@@ -20,6 +20,7 @@ def build_parser() -> Any:
 
     parser = ArgumentParser(
         prog="cli.py synthesize",
+        usage="cli.py synthesize --config FILE --output FOLDER [options]",
         description="Makes synthetic dialogues with a language model: configs/synthesis/*.yaml. Started again with the "
         "same settings and --output, it goes on where it ended.",
     )

@@ -40,8 +40,8 @@ class _Endpoint:
         self.url = url
         self.in_flight = 0
         self.rests_until = 0.0
-        # What goes to this machine must not take a detour: no proxy from the environment, no redirection.
-        http = openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False) if is_local(url) else None
+        # Text must arrive where the config sends it: no redirection, and to this machine no proxy of the environment.
+        http = openai.DefaultAsyncHttpxClient(trust_env=not is_local(url), follow_redirects=False)
         self.client = openai.AsyncOpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=0, http_client=http)
 
 

@@ -364,16 +364,20 @@ def _level(given: Any) -> int:
 
 # ---- JSON in prose ----
 
+_MOST_BRACKETS = 100
+"""Opening brackets that are tried before a text counts as noise."""
+
 
 def _json_values(text: str) -> Iterator[Any]:
     """Objects and lists in a text, the outermost ones, fenced ones first; repaired where that is safe."""
     for part in (*_FENCE.findall(text), text):
-        place = 0
-        while (start := _first(part, place)) >= 0:
+        place = failed = 0
+        while (start := _first(part, place)) >= 0 and failed < _MOST_BRACKETS:
             end = _closing(part, start)
             value = _load(part[start:end]) if end else None
             if value is None:
                 place = start + 1
+                failed += 1
             else:
                 yield value
                 place = end

@@ -232,7 +232,9 @@ class _Runner:
     def report(self) -> Report:
         """What there is now."""
         plan, caller = self.plan, self.crew.caller
-        stopped = caller.stop_reason or (f"{self.postponed} dialogues wait for another start" if self.postponed else "")
+        stopped = caller.stop_reason or (
+            f"{self.postponed} unanswered, left for another start" if self.postponed else ""
+        )
         return Report(
             wanted={cell.name: n for cell, n in plan.wanted.items()},
             accepted={cell.name: n for cell, n in plan.accepted.items()},
