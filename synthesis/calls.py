@@ -11,6 +11,7 @@ from typing import NoReturn
 from errors import UserError
 from synthesis.engines import BusyError, Engine, RejectedError, Reply, Request, Usage, estimate_tokens
 from synthesis.limits import Budget, BudgetError, Retry
+from synthesis.parsing import clean
 from synthesis.prompts import short_hash
 from synthesis.store import Store
 
@@ -90,7 +91,7 @@ class Caller:
             return Answer(record["answer"], record["finish"], record["rejected"])
         start = time.monotonic()
         reply, tries, rejected = await self._paid(engine, request)
-        identity = engine.identity()
+        identity, text = engine.identity(), clean(reply.text)
         self.store.append(
             {
                 "kind": "call",
@@ -106,7 +107,7 @@ class Caller:
                 **identity,
                 "model": reply.model or identity.get("model", ""),
                 "revision": reply.revision or identity.get("revision", ""),
-                "answer": reply.text,
+                "answer": text,
                 "finish": reply.finish,
                 "rejected": rejected,
                 "prompt_tokens": reply.usage.prompt_tokens,
@@ -117,7 +118,7 @@ class Caller:
                 "seconds": round(time.monotonic() - start, 3),
             }
         )
-        return Answer(reply.text, reply.finish, rejected)
+        return Answer(text, reply.finish, rejected)
 
     async def _paid(self, engine: Engine, request: Request) -> tuple[Reply, int, str]:
         """Asks when the engine has room and the budget holds the longest answer."""

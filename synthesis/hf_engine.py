@@ -159,7 +159,7 @@ def _load(model: str, revision: str | None, quantization: Quantization | None, d
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", revision=revision or "main")
-        network = AutoModelForCausalLM.from_pretrained(place, device_map=device, **options)
+        network: Any = AutoModelForCausalLM.from_pretrained(place, device_map=device, **options)
     except (OSError, ValueError, ImportError) as error:
         first_line = str(error).strip().split("\n", 1)[0]
         raise UserError(f"engine: model '{model}' can't be loaded ({'; '.join([*tried, first_line])})") from None
@@ -171,8 +171,9 @@ def _load(model: str, revision: str | None, quantization: Quantization | None, d
 def _bits(quantization: Quantization, dtype: Any) -> Any:
     from transformers import BitsAndBytesConfig
 
+    config: Any = BitsAndBytesConfig
     if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
+        return config(load_in_8bit=True)
+    return config(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )

@@ -19,6 +19,7 @@ from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Span
 __all__ = [
     "ParseError",
     "Turn",
+    "clean",
     "merge_turns",
     "parse_dialogue",
     "parse_labels",
@@ -129,6 +130,11 @@ def parse_dialogue(
     for turn in kept:
         _check_turn(turn, strategies)
     return kept, len(turns) - len(kept)
+
+
+def clean(text: str) -> str:
+    """The text with halves of surrogate pairs, which can't be stored or sent, replaced by U+FFFD; whole ones joined."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def merge_turns(turns: Sequence[Turn]) -> list[Turn]:
@@ -411,13 +417,24 @@ def _load(text: str) -> Any:
     """JSON with what models add to it; None where it is something else."""
     for attempt in (text, _plain(text)):
         try:
-            return json.loads(attempt, strict=False)
+            return _cleaned(json.loads(attempt, strict=False))
         except (ValueError, RecursionError):
             continue
     try:
-        return ast.literal_eval(text)
+        return _cleaned(ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
+
+
+def _cleaned(value: Any) -> Any:
+    """The value with `clean` texts: JSON can spell half a character."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, Mapping):
+        return {_cleaned(key): _cleaned(inner) for key, inner in value.items()}
+    return value
 
 
 _STRING_OR_EXTRA = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)

@@ -44,7 +44,6 @@ def push(folder: Path, repository: str, *, public: bool) -> str:
         UserError: The rows may not be shared, or the hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     check_shareable(folder)
     hub = HfApi()
@@ -52,9 +51,9 @@ def push(folder: Path, repository: str, *, public: bool) -> str:
         address = hub.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
         for file, name in ((ROWS, ROWS), (CARD, "README.md")):
             hub.upload_file(path_or_fileobj=folder / file, path_in_repo=name, repo_id=repository, repo_type="dataset")
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # the hub's client lets several HTTP libraries' errors through
         first_line = str(error).strip().split("\n", 1)[0]
         raise UserError(
-            f"push to {repository}: {first_line}. The rows are in {folder}; log in with 'hf auth login'"
+            f"push to {repository}: {first_line}. Nothing is lost: the rows are in {folder}; log in with 'hf auth login'"
         ) from None
     return str(address)

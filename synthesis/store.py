@@ -140,7 +140,7 @@ class Store:
         Raises:
             UserError: The disk is full, or the like.
         """
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
             written = os.write(self._file, line)
             while written < len(line):

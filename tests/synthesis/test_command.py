@@ -104,3 +104,14 @@ def test_rows_from_clinical_prompts_are_not_pushed(tmp_path):
         store.append({"kind": "dialogue", "dialogue": "b", "accepted": True, "rows": [row]})
     with pytest.raises(UserError, match="made from prompts with clinical text and are not pushed"):
         push(tmp_path, "me/mine", public=False)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with Store(tmp_path) as store:
+        store.append({"kind": "run", "fixed": {}})
+    with pytest.raises(UserError, match="push to me/mine: .*Nothing is lost"):
+        push(tmp_path, "me/mine", public=False)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from synthesis.parsing import (
     ParseError,
     Turn,
+    clean,
     parse_dialogue,
     parse_labels,
     parse_levels,
@@ -71,6 +72,13 @@ def test_commas_before_brackets_within_texts_stay():
     assert [turn.text for turn in parse_dialogue(text, 1)[0]] == ["so, } and, ] // here", "a /* b */ c"]
 
 
+def test_whole_and_half_characters():
+    text = '{"seeker_post": "oh \\ud83d\\ude00", "response_post": "I see"}'
+    assert parse_dialogue(text, 1)[0][0].text == "oh 😀"
+    assert parse_levels('{"levels": [1], "reason": "half \\ud83d"}', 1) == ([1], "half �")
+    assert clean("half \ud83d, whole \ud83d\ude00") == "half �, whole 😀"
+
+
 def test_curly_quotes_as_delimiters():
     assert [t.text for t in parse_dialogue("{“seeker_post”: “oh no”, “response_post”: “I see”}", 1)[0]] == [
         "oh no",
@@ -125,6 +133,7 @@ def test_strategies_are_named_as_the_list_has_them(text):
         ("I'm sorry, but I can't help with that.", "declined", True),
         ("As an AI language model, I do not write such things.", "declined", True),
         ('{"seeker_post": "a b", "response_post": "I cannot assist with that."}', "refusal", True),
+        ('{"seeker_post": "a b", "response_post": "c \\ud83d d"}', "no text", False),
         ("[" * 5000, "no dialogue", False),
     ],
 )

@@ -136,6 +136,14 @@ def test_an_unreadable_answer_is_asked_for_again_then_the_dialogue_failed(tmp_pa
     assert [row["id"][-5:] for row in rows(tmp_path)] == ["00001"]
 
 
+def test_half_characters_from_an_engine_break_nothing(tmp_path):
+    answer = levels(2, reason="odd \ud83d").replace("\\ud83d", "\ud83d")
+    engine = Player(actor=[dialogue("Hm."), dialogue("So?")], evaluator=[levels(0), answer], reflection=["Ask \udc00."])
+    assert synthesize(settings(engine), tmp_path).unmet == {}
+    assert [record["answer"] for record in log(tmp_path, "call")][2] == "Ask �."
+    assert synthesize(settings(Player()), tmp_path).unmet == {}
+
+
 @pytest.mark.parametrize(
     ("answers", "stop_reason"),
     [
