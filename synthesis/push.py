@@ -54,6 +54,7 @@ def push(folder: Path, repository: str, *, public: bool) -> str:
     except Exception as error:  # the hub's client lets several HTTP libraries' errors through
         first_line = str(error).strip().split("\n", 1)[0]
         raise UserError(
-            f"push to {repository}: {first_line}. Nothing is lost: the rows are in {folder}; log in with 'hf auth login'"
+            f"push to {repository}: {first_line}. Nothing is lost, the rows are in {folder}; log in "
+            "with 'hf auth login'"
         ) from None
     return str(address)

@@ -113,5 +113,5 @@ def test_a_hub_that_cannot_be_reached(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with Store(tmp_path) as store:
         store.append({"kind": "run", "fixed": {}})
-    with pytest.raises(UserError, match="push to me/mine: .*Nothing is lost"):
+    with pytest.raises(UserError, match=r"push to me/mine: .*Nothing is lost"):
         push(tmp_path, "me/mine", public=False)

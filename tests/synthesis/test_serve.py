@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -71,6 +72,12 @@ def settings(model, port, dialogues):
     )  # fmt: skip
 
 
+def kill_when_long(process, log, lines):
+    while not log.exists() or log.read_bytes().count(b"\n") < lines:
+        time.sleep(0.1)
+    process.kill()
+
+
 def check(output, dialogues):
     calls = [record for record in read_log(output / "attempts.jsonl") if record["kind"] == "call"]
     assert len({call["call_id"] for call in calls}) == len(calls)
@@ -96,9 +103,8 @@ def test_a_run_against_transformers_serve_and_its_resume(model, tmp_path):
 @pytest.mark.timeout(3600)
 def test_ninety_dialogues_with_the_server_lost_on_the_way(model, tmp_path):
     with serving(model) as (process, port):
-        options = settings(model, port, 90)
-        subprocess.Popen(["sh", "-c", f"sleep 20; kill -9 {process.pid}"])
-        report = synthesize(options, tmp_path)
+        threading.Thread(target=kill_when_long, args=(process, tmp_path / "attempts.jsonl", 200)).start()
+        report = synthesize(settings(model, port, 90), tmp_path)
     assert report.stopped.startswith("the engine doesn't answer")
     before = [record for record in read_log(tmp_path / "attempts.jsonl") if record["kind"] == "call"]
     with serving(model, port):
