@@ -102,7 +102,8 @@ def cohen_kappa(confusion: IntArray | FloatArray, weights: Weights = "none") -> 
     observed = (cost * confusion).sum((-2, -1)) * first.sum(-1)
     expected = (cost * first[..., :, None] * second[..., None, :]).sum((-2, -1))
     with np.errstate(invalid="ignore"):
-        return 1 - observed / expected
+        kappa: FloatArray = 1 - observed / expected
+    return kappa
 
 
 def coincidences(ratings: IntArray, categories: int) -> FloatArray:
@@ -119,7 +120,8 @@ def coincidences(ratings: IntArray, categories: int) -> FloatArray:
     counts = (ratings[:, :, None] == np.arange(categories)).sum(1).astype(np.float64)  # [N, C]
     pairs = counts[:, :, None] * counts[:, None, :]
     pairs[:, np.arange(categories), np.arange(categories)] -= counts
-    return pairs / np.maximum(counts.sum(1) - 1, 1)[:, None, None]
+    shares: FloatArray = pairs / np.maximum(counts.sum(1) - 1, 1)[:, None, None]
+    return shares
 
 
 def krippendorff_alpha(coincidence: FloatArray, distance: Distance = "nominal") -> FloatArray:
@@ -148,7 +150,8 @@ def krippendorff_alpha(coincidence: FloatArray, distance: Distance = "nominal") 
     observed = (apart * coincidence).sum((-2, -1))
     expected = (apart * totals[..., :, None] * totals[..., None, :]).sum((-2, -1))
     with np.errstate(invalid="ignore"):
-        return 1 - (totals.sum(-1) - 1) * observed / expected
+        alpha: FloatArray = 1 - (totals.sum(-1) - 1) * observed / expected
+    return alpha
 
 
 def pair_confusions(ratings: IntArray, members: IntArray, categories: int) -> IntArray:
@@ -203,7 +206,7 @@ def category_agreement(
     confusion = _resampled(weights, pair_confusions(ratings, members, len(categories)))  # [1 + B, P, C, C]
     by_group = np.zeros((len(names), len(categories), len(categories)))
     np.add.at(by_group, members, coincidences(ratings, len(categories)))
-    coincidence = np.tensordot(weights, by_group, axes=1)  # [1 + B, C, C]
+    coincidence: FloatArray = np.einsum("bg,gij->bij", weights, by_group, optimize=True)  # [1 + B, C, C]
     scores = dict(_scores(confusion, coincidence, ordered=ordered))
     for number, category in enumerate(categories):
         fold = np.stack([np.arange(len(categories)) != number, np.arange(len(categories)) == number]).astype(np.float64)
@@ -284,7 +287,8 @@ def human_ceiling(
 
 def _resampled(weights: FloatArray, tables: IntArray) -> FloatArray:
     """Tables [P, G, C, C] of each group -> of each resample: [1 + B, P, C, C]."""
-    return np.tensordot(weights, tables.astype(np.float64), axes=(1, 1))
+    resampled: FloatArray = np.einsum("bg,pgij->bpij", weights, tables.astype(np.float64), optimize=True)
+    return resampled
 
 
 def _pair_scores(confusion: FloatArray, *, ordered: bool) -> Iterator[tuple[str, FloatArray]]:
@@ -320,4 +324,5 @@ def _mean(samples: FloatArray) -> FloatArray:
     """The mean over the last axis of what is defined; nan where nothing is."""
     defined = ~np.isnan(samples)
     with np.errstate(invalid="ignore"):
-        return np.nan_to_num(samples).sum(-1) / defined.sum(-1)
+        mean: FloatArray = np.nan_to_num(samples).sum(-1) / defined.sum(-1)
+    return mean
