@@ -271,8 +271,8 @@ def _read_all(
         transcripts[path] = turns
         if unclear:
             print(
-                f"{path}: {unclear} lines begin with words before a colon that begin no other line; they were read as what "
-                "is said: name speakers with --seekers, --supporters or --others",
+                f"{path}: {unclear} lines begin with words before a colon that begin no other line; they were read as "
+                "what is said: name speakers with --seekers, --supporters or --others",
                 file=sys.stderr,
             )
     if problems:
