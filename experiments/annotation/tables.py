@@ -62,7 +62,8 @@ def write_sheet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows for a spreadsheet program.
 
-    Cells that a row lacks stay empty. UTF-8 with the mark by which Excel knows it. A post that a spreadsheet would run as a formula gets an apostrophe.
+    Cells that a row lacks stay empty. UTF-8 with the mark by which Excel knows it. A post that a spreadsheet would run
+    as a formula gets an apostrophe.
     """
     with replacing_path(path) as part, part.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, columns)
