@@ -15,6 +15,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.levels import FloatArray, IntArray
 from metrics.statistics import group_weights
@@ -27,9 +28,11 @@ __all__ = [
     "category_agreement",
     "cohen_kappa",
     "coincidences",
+    "compare_means",
     "human_ceiling",
     "krippendorff_alpha",
     "mean_of_pairs",
+    "mean_over_questions",
     "pair_confusions",
 ]
 
@@ -221,6 +224,29 @@ def category_agreement(
     return estimates
 
 
+def mean_over_questions(
+    ratings: Sequence[IntArray], groups: IntArray, *, categories: int, bootstrap: Bootstrap
+) -> Estimate:
+    """The mean over questions of the mean pairwise kappa: one figure for several mechanisms.
+
+    Args:
+        ratings: int64[N, A] a question, of the same rows; -1: not rated.
+        groups: int64[N], the rows' groups.
+        categories: Number of answers.
+        bootstrap: How intervals are drawn.
+
+    Returns:
+        The estimate; its `n` counts the rows with two ratings for a question.
+    """
+    rated = np.any([(table != MISSING).sum(1) > 1 for table in ratings], axis=0)
+    names, members = np.unique(groups[rated], return_inverse=True)
+    weights = bootstrap.weights(groups[rated])
+    means = [
+        _mean(cohen_kappa(_resampled(weights, pair_confusions(table[rated], members, categories)))) for table in ratings
+    ]
+    return bootstrap.estimate(_mean(np.stack(means, axis=-1)), int(rated.sum()), len(names))
+
+
 def mean_of_pairs(
     values: FloatArray, groups: IntArray, *, bootstrap: Bootstrap, pairs: Sequence[str] = ()
 ) -> dict[str, Estimate]:
@@ -235,20 +261,38 @@ def mean_of_pairs(
     Returns:
         "" -> the mean over all pairs, name -> the mean of a pair; pairs without a row are left out.
     """
-    names, members = np.unique(groups, return_inverse=True)
-    weights = bootstrap.weights(groups)
-    sums, counts = np.zeros((2, len(names), len(values)))
-    np.add.at(sums, members, np.nan_to_num(values).T)
-    np.add.at(counts, members, ~np.isnan(values).T)
-    with np.errstate(invalid="ignore"):
-        means = (weights @ sums) / (weights @ counts)  # [1 + B, P]
+    means, filled = _pair_means(values, groups, bootstrap)
     rows = ~np.isnan(values)
-    estimates = {"": bootstrap.estimate(_mean(means), int(rows.any(0).sum()), int((counts.sum(1) > 0).sum()))}
+    estimates = {"": bootstrap.estimate(_mean(means), int(rows.any(0).sum()), int(filled.any(1).sum()))}
     for pair, name in enumerate(pairs):
         if rows[pair].any():
-            filled = int((counts[:, pair] > 0).sum())
-            estimates[name] = bootstrap.estimate(means[:, pair], int(rows[pair].sum()), filled)
+            estimates[name] = bootstrap.estimate(means[:, pair], int(rows[pair].sum()), int(filled[:, pair].sum()))
     return estimates
+
+
+def compare_means(
+    human: FloatArray, model: FloatArray, groups: IntArray, *, bootstrap: Bootstrap
+) -> dict[str, Estimate]:
+    """Two means of `mean_of_pairs`, and their difference in the same draws.
+
+    Args:
+        human: float64[P, N], of pairs of people; nan where there is no score.
+        model: float64[Q, N], of the model with each of them.
+        groups: int64[N], the rows' groups.
+        bootstrap: How intervals are drawn.
+
+    Returns:
+        `human`, `model` and `model_minus_human`.
+    """
+    sides = [_pair_means(values, groups, bootstrap) for values in (human, model)]
+    means = [_mean(samples) for samples, _ in sides]
+    rows = [int((~np.isnan(values)).any(0).sum()) for values in (human, model)]
+    filled = [int(cells.any(1).sum()) for _, cells in sides]
+    return {
+        "human": bootstrap.estimate(means[0], rows[0], filled[0]),
+        "model": bootstrap.estimate(means[1], rows[1], filled[1]),
+        "model_minus_human": bootstrap.estimate(means[1] - means[0], min(rows), min(filled)),
+    }
 
 
 def human_ceiling(
@@ -283,6 +327,17 @@ def human_ceiling(
         for side, drawn in (("human", human), ("model", machine), ("model_minus_human", machine - human)):
             estimates[f"{side}_{key}"] = bootstrap.estimate(drawn, len(ratings), len(names))
     return estimates
+
+
+def _pair_means(values: FloatArray, groups: IntArray, bootstrap: Bootstrap) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """The pairs' means in each draw, [1 + B, P], and which groups have a score for which pair, [G, P]."""
+    names, members = np.unique(groups, return_inverse=True)
+    sums, counts = np.zeros((2, len(names), len(values)))
+    np.add.at(sums, members, np.nan_to_num(values).T)
+    np.add.at(counts, members, ~np.isnan(values).T)
+    weights = bootstrap.weights(groups)
+    with np.errstate(invalid="ignore"):
+        return (weights @ sums) / (weights @ counts), counts > 0
 
 
 def _resampled(weights: FloatArray, tables: IntArray) -> FloatArray:

@@ -200,14 +200,20 @@ def test_argilla_round_trip(tmp_path):
 texts = st.text(st.sampled_from("ab 😀é\n𝒳"), min_size=1, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(texts, st.data())
 def test_argilla_offsets_go_out_and_come_back(text, data):
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
     piece = text[start:end]
     out = argilla.record_json(
-        Task("x", "main", "a", Pair("x", "reddit", "p", text), Suggestion({}, {}, {"explorations": [(start, end)]})),
+        Task(
+            "x",
+            "main",
+            "a",
+            Pair("x", "reddit", "p", text),
+            Suggestion({"explorations": 1}, {}, {"explorations": [(start, end)]}),
+        ),
         Questions(("explorations",)),
     )
     (span,) = out["suggestions"]["rationales"]["value"]

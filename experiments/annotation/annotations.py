@@ -21,12 +21,16 @@ class Suggestion:
     Args:
         levels: Mechanism -> level.
         confidence: Mechanism -> probability of that level, where the model says it.
-        rationales: Mechanism -> spans; of levels above none only.
+        rationales: Mechanism -> spans, whatever the level.
     """
 
     levels: Mapping[str, int]
     confidence: Mapping[str, float]
     rationales: Mapping[str, Sequence[Span]]
+
+    def evidence(self, mechanism: str) -> Sequence[Span]:
+        """The spans for a level above none."""
+        return self.rationales.get(mechanism, ()) if self.levels.get(mechanism) else ()
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _suggestions(suggestion: Suggestion, response: str, questions: Questions) ->
     spans = [
         {"label": mechanism, "start": _page_offset(response, start), "end": _page_offset(response, end)}
         for mechanism in questions.mechanisms
-        for start, end in suggestion.rationales.get(mechanism, ())
+        for start, end in suggestion.evidence(mechanism)
     ]
     if questions.rationales and spans:
         suggested["rationales"] = {"value": spans, "score": None, "agent": "attune"}

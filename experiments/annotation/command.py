@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datamodules.files import replacing_path
@@ -131,7 +131,7 @@ def _export(options: argparse.Namespace) -> None:
     mechanisms = tuple(name for name in MECHANISMS if name in options.mechanisms)
     questions = Questions(mechanisms, rationales=not options.no_rationales, strategies=options.strategies)
     page = _own_guidelines(options.guidelines) if options.guidelines else guidelines(questions)
-    suggestions = read_suggestions(options.scores, taken)
+    suggestions = read_suggestions(options.scores, _ids_in_scores(taken)) if options.scores else {}
     written = Study(questions, options.annotators, taken, assignments).write(
         options.output, options.tool, page, suggestions
     )
@@ -142,6 +142,14 @@ def _export(options: argparse.Namespace) -> None:
     )
     for path in written:
         print(f"  {path}", file=sys.stderr)
+
+
+def _ids_in_scores(rows: Mapping[str, Pair]) -> dict[str, str]:
+    """Id in a file of scores -> row id."""
+    own = {pair.id: row for row, pair in rows.items()}
+    if len(own) < len(rows):
+        raise UserError("--scores: rows of several sources have the same ids; export a study for each source")
+    return own
 
 
 def _own_guidelines(path: Path) -> str:

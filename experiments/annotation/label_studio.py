@@ -87,7 +87,7 @@ def _prediction(suggestion: Suggestion, response: str, questions: Questions) -> 
         if mechanism in suggestion.levels:
             value: dict[str, Any] = {"choices": [LEVEL_NAMES[suggestion.levels[mechanism]]]}
             regions.append({"from_name": mechanism, "type": "choices", "value": value})
-        for start, end in suggestion.rationales.get(mechanism, ()) if questions.rationales else ():
+        for start, end in suggestion.evidence(mechanism) if questions.rationales else ():
             value = {"start": start, "end": end, "text": response[start:end], "labels": [mechanism]}
             regions.append({"from_name": "rationales", "type": "labels", "value": value})
     result = [{"id": f"suggested-{number}", "to_name": "response", **region} for number, region in enumerate(regions)]

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from datamodules.files import replacing_path, write_json
 from datamodules.records import Pair
-from datamodules.sources.cells import CellError, parse_name, parse_object
+from datamodules.sources.cells import parse_name, parse_object
 from datamodules.sources.formats import raw_rows
 from errors import DataError, UserError
 from experiments.annotation import argilla, label_studio
@@ -134,32 +134,28 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def read_suggestions(paths: Iterable[Path], rows: Mapping[str, Pair]) -> dict[str, Suggestion]:
+def read_suggestions(paths: Iterable[Path], ids: Mapping[str, str]) -> dict[str, Suggestion]:
     """Read what `cli.py score` wrote.
 
     Args:
         paths: JSON Lines or Parquet with `id`, `levels`, `probabilities` and `rationales`.
-        rows: Row id -> row of the study.
+        ids: Id in the files -> row id; other rows of the files are left out.
 
     Returns:
-        Row id -> suggestion; other rows of the files are left out.
+        Row id -> suggestion.
 
     Raises:
-        DataError: A row can't be read, or the study's ids don't tell its rows apart.
+        DataError: A row can't be read.
     """
-    own = {pair.id: row for row, pair in rows.items()}
     problems = []
-    if len(own) < len(rows):
-        problems.append("--scores: rows of several sources have the same ids; export a study for each source")
     suggestions = {}
     for path in paths:
         for row in raw_rows(path):
-            name = parse_name(row.cells.get("id"))
-            if name not in own or problems:
-                continue
             try:
-                suggestions[own[name]] = _suggestion(row.cells)
-            except (CellError, ValueError, TypeError, IndexError, KeyError):
+                name = parse_name(row.cells.get("id"))
+                if name in ids:
+                    suggestions[ids[name]] = _suggestion(row.cells)
+            except (ValueError, TypeError, IndexError, KeyError):
                 problems.append(f"{row.where(path)}: not as `cli.py score` writes it; score the rows anew")
     if problems:
         raise DataError(problems)
@@ -174,5 +170,5 @@ def _suggestion(cells: Mapping[str, Any]) -> Suggestion:
     return Suggestion(
         levels,
         {name: float(probabilities[name][level]) for name, level in levels.items() if name in probabilities},
-        {name: [(start, end) for start, end in spans] for name, spans in rationales.items() if levels.get(name)},
+        {name: [(start, end) for start, end in spans] for name, spans in rationales.items()},
     )
