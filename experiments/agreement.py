@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,13 +206,13 @@ def agreement(ratings: Ratings, bootstrap: Bootstrap) -> dict[str, Estimate]:
 
     estimates: dict[str, Estimate] = {}
     tables: list[IntArray] = []
-    common = {"annotators": ratings.annotators, "bootstrap": bootstrap}
+    categorical = partial(category_agreement, groups=ratings.groups, annotators=ratings.annotators, bootstrap=bootstrap)
     for mechanism in MECHANISMS:
         levels = ratings.levels(mechanism)
         if not _answered_twice(levels):
             continue
         tables.append(levels)
-        found = category_agreement(levels, ratings.groups, categories=LEVEL_NAMES, ordered=True, **common)
+        found = categorical(levels, categories=LEVEL_NAMES, ordered=True)
         predicted = ratings.predicted(mechanism)
         asked = (predicted >= 0) & ((levels >= 0).sum(1) > 1)
         if asked.any():
@@ -220,7 +221,7 @@ def agreement(ratings: Ratings, bootstrap: Bootstrap) -> dict[str, Estimate]:
         estimates |= {f"{mechanism}/{key}": estimate for key, estimate in found.items()}
     strategy = ratings.strategy()
     if _answered_twice(strategy):
-        found = category_agreement(strategy, ratings.groups, categories=ratings.strategies, ordered=False, **common)
+        found = categorical(strategy, categories=ratings.strategies, ordered=False)
         estimates |= {f"strategy/{key}": estimate for key, estimate in found.items()}
     if len(tables) > 1:
         estimates["mean_pairwise_kappa"] = mean_over_questions(
@@ -246,7 +247,7 @@ def _rationales(
     from metrics.agreement import compare_means, mean_of_pairs
 
     words = ratings.words(mechanism)
-    marked = words.any(-1)  # [N, A + 1]
+    marked: npt.NDArray[np.bool_] = np.any(words, axis=-1)  # [N, A + 1]
     if not marked[:, :-1].any():
         return {}
     people = len(ratings.annotators)

@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from datamodules.files import replacing_path
 from datamodules.records import Pair
 from datamodules.sources.transcript_formats import TranscriptColumns, Turn, folded, read_turns
 from errors import DataError, UserError
@@ -216,12 +217,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cli.py prepare transcripts",
+        prog="python cli.py prepare transcripts",
         description=f"Session transcripts to pairs. {RULE}",
         allow_abbrev=False,
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".txt, .vtt, .csv, .tsv, .jsonl, .parquet")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.jsonl", help="where the rows go")
+    output = Path("data/transcripts.jsonl")
+    parser.add_argument("--output", type=Path, default=output, metavar="FILE.jsonl", help=f"where rows go ({output})")
     parser.add_argument(
         "--seekers", nargs="+", default=[], metavar="NAME", help="who seeks help, as the files call them"
     )
@@ -320,11 +322,8 @@ def _confirm(transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path, Ma
 
 
 def _write(pairs: Sequence[Pair], output: Path) -> None:
-    part = output.with_name(f"{output.name}.part")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(f"{pair.to_json()}\n" for pair in pairs), encoding="utf-8")
-        part.replace(output)
+        with replacing_path(output) as part:
+            part.write_text("".join(f"{pair.to_json()}\n" for pair in pairs), encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"--output {output}: {error.strerror}; check room and rights there") from None
