@@ -308,7 +308,7 @@ def table(estimates: Mapping[str, Estimate], level: float) -> str:
     width = max(len(figure) for found in questions.values() for figure, _ in found)
     blocks = []
     for question, found in questions.items():
-        lines = [f"{question or 'all mechanisms':<{width + 2}} value   {level:.0%} interval      rows"]
+        lines = [f"{question or 'all mechanisms':<{width + 2}} value   {level:.0%} interval       rows"]
         for figure, estimate in found:
             interval = f"[{_number(estimate.low)}, {_number(estimate.high)}]"
             lines.append(f"  {figure:<{width}} {_number(estimate.value)}   {interval:<16} {estimate.n:>6}")
@@ -317,4 +317,4 @@ def table(estimates: Mapping[str, Estimate], level: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "  -  " if value != value else f"{value:5.3f}" if value >= 0 else f"{value:5.2f}"
+    return "   -  " if value != value else f"{value:6.3f}"
