@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.words import Codes, Words, encode_words
+from datamodules.files import replacing
 from errors import DataError
 
 __all__ = ["Canary", "bigram_scores", "exposures", "make_canaries", "read_canaries", "said_aloud", "write_canaries"]
@@ -60,7 +61,8 @@ def make_canaries(inserted: int, references: int, seed: int) -> list[Canary]:
 
 def write_canaries(canaries: Sequence[Canary], path: Path) -> None:
     """Writes canaries as JSON Lines, one an object with `text`, `secret` and `inserted`."""
-    path.write_text("".join(json.dumps(asdict(canary)) + "\n" for canary in canaries), encoding="utf-8")
+    with replacing(path) as file:
+        file.writelines(json.dumps(asdict(canary)) + "\n" for canary in canaries)
 
 
 def read_canaries(path: Path) -> list[Canary]:

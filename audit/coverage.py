@@ -15,7 +15,10 @@ from audit.vectors import Vectors
 from audit.words import Ints
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS
 
-__all__ = ["add_coverage", "divergence"]
+__all__ = ["WORD", "add_coverage", "divergence", "keyness"]
+
+WORD = r"(?<![\w'’])[^\W\d_]{2,}(?![\w'’])"
+"""What counts as a word where words are shown: letters alone, no part of a contraction."""
 
 _MOST_TOPICS, _ROWS_A_TOPIC = 20, 25
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -104,19 +107,34 @@ def _topic_names(parts: dict[str, Part], topics: Ints, count: int) -> list[str]:
 
     texts = [text if part.rows.quotable else "" for part in parts.values() for text in part.rows.posts]
     names = [f"topic {topic + 1}" for topic in range(count)]
+    counter = CountVectorizer(binary=True, stop_words="english", min_df=3, token_pattern=WORD)
     try:
-        counter = CountVectorizer(stop_words="english", min_df=3, token_pattern=r"(?u)\b[^\W\d_]{3,}\b")
         present = counter.fit_transform(texts)
     except ValueError:  # nothing may be quoted, or no word is frequent enough
         return names
     words = counter.get_feature_names_out()
-    inside = np.vstack([np.asarray(present[topics == topic].sum(0)) for topic in range(count)])
-    weight = inside / np.maximum(inside.sum(1, keepdims=True), 1) * np.log1p(inside.sum() / count / inside.sum(0))
     for topic in range(count):
-        best = [word for word in np.argsort(-weight[topic])[:3] if inside[topic, word] >= 3]
-        if best:
-            names[topic] = ", ".join(words[best])
+        inside, outside = present[topics == topic], present[topics != topic]
+        best = keyness(inside, outside)
+        shown = [str(words[word]) for word in np.argsort(-best)[:3] if best[word] > 1]
+        names[topic] = ", ".join(shown) or names[topic]
     return names
+
+
+def keyness(inside: Any, outside: Any) -> NDArray[np.float64]:
+    """How much more often each word occurs in some texts than in others, as a z score.
+
+    Args:
+        inside: [N, W] sparse, whether text i has word j.
+        outside: [K, W] the same of the other texts.
+
+    Returns:
+        [W] log ratio of the shares of texts that have the word, by its standard error.
+    """
+    ours, theirs = (np.asarray(part.sum(0), dtype=np.float64).ravel() + 0.5 for part in (inside, outside))
+    ratio = np.log(ours / (inside.shape[0] + 1)) - np.log(theirs / (outside.shape[0] + 1))
+    score: NDArray[np.float64] = ratio / np.sqrt(1 / ours + 1 / theirs)
+    return score
 
 
 def _add_lengths(report: Report, material: Material, section: Section) -> None:

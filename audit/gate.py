@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.rows import PROMPT_SOURCES, file_digest
+from datamodules.files import replacing_path, write_json
 from datamodules.sources.formats import raw_rows
 from errors import DataError, UserError
 
@@ -136,20 +136,12 @@ def export_rows(rows: Sequence[Path], destination: Path, gate: ExportGate) -> Gr
     ground = gate.check(rows)
     if destination.exists():
         raise UserError(f"{destination} exists; name another file or take it away")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(f".{destination.name}.part")
-    try:
+    with replacing_path(destination) as part:
         with part.open("wb") as file:
             for path in rows:
                 with path.open("rb") as source:
                     shutil.copyfileobj(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-        record = destination.with_name(f"{destination.name}.release.json")
-        record.write_text(json.dumps(asdict(ground), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(destination)
-    finally:
-        part.unlink(missing_ok=True)
+        write_json(destination.with_name(f"{destination.name}.release.json"), asdict(ground))
     return ground
 
 

@@ -79,7 +79,6 @@ _PATTERNS = {
     "email": r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b",
     "url": r"(?:https?://|\bwww\.)\S+",
     "handle": r"(?<![\w/])(?:/?u/[A-Za-z0-9_-]{3,20}|@[A-Za-z]\w{2,})\b",
-    "phone": r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,4}){2,4}(?![\w.])",
     "ip address": r"(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])",
     "card number": r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)",
     "bank account": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
@@ -91,6 +90,7 @@ _PATTERNS = {
         rf"|{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? (?:19|20)\d\d"
         r"|\d{1,2}[/.-]\d{1,2}[/.-](?:19|20)\d\d|(?:19|20)\d\d-\d\d-\d\d)\b"
     ),
+    "phone": r"(?<![\w.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?)?\d{2,5}(?:[ .-]?\d{2,4}){2,4}(?![\w.])",
     "name": r"\b(?i:my name is|my name's|i am called|call me|signed,?) ((?!(?i:a|an|the|if|when|in|on)\b)[A-Z][a-z]+)",
 }
 _YEAR = re.compile(r"(?:19|20)\d\d")
@@ -104,17 +104,16 @@ def built_in_finder(text: str) -> Iterable[tuple[str, str]]:
         text: Any text.
 
     Returns:
-        (kind, what was found), in order of kind.
+        (kind, what was found), in order of kind; of two that overlap the first kind.
     """
+    taken: list[tuple[int, int]] = []
     for kind, pattern in _COMPILED.items():
         for match in pattern.finditer(text):
             hit = match[match.lastindex or 0]
-            if _CHECKS.get(kind, _always)(hit):
+            free = all(match.end() <= start or end <= match.start() for start, end in taken)
+            if free and (kind not in _CHECKS or _CHECKS[kind](hit)):
+                taken.append(match.span())
                 yield kind, hit
-
-
-def _always(text: str) -> bool:
-    return bool(text)
 
 
 def _is_phone(text: str) -> bool:
@@ -178,6 +177,21 @@ def presidio_finder(model: str | None = None, threshold: float = 0.4) -> Finder 
         if model:
             raise UserError(f"--names {model} needs Presidio: install the extra 'privacy'")
         return None
+    analyzers = [_analyzer(model)] if model else []
+
+    def find(text: str) -> list[tuple[str, str]]:
+        if not model and not _MAY_HOLD.search(text):
+            return []
+        if not analyzers:
+            analyzers.append(_analyzer(None))  # only now: its import takes seconds
+        entities = sorted(set(analyzers[0].get_supported_entities("en")) & set(_PRESIDIO))
+        hits = analyzers[0].analyze(text, "en", entities=entities, score_threshold=threshold)
+        return [(_PRESIDIO[hit.entity_type], text[hit.start : hit.end]) for hit in hits]
+
+    return find
+
+
+def _analyzer(model: str | None) -> Any:
     # its e-mail recogniser would fetch a list of domain endings; empty, it takes the one that is installed
     os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
     import presidio_analyzer
@@ -185,16 +199,7 @@ def presidio_finder(model: str | None = None, threshold: float = 0.4) -> Finder 
 
     engine: Any = _spacy_engine(model) if model else NoOpNlpEngine(models=[{"lang_code": "en", "model_name": ""}])
     registry = presidio_analyzer.RecognizerRegistry(supported_languages=["en"])
-    analyzer = presidio_analyzer.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
-    entities = sorted(set(analyzer.get_supported_entities("en")) & set(_PRESIDIO))
-
-    def find(text: str) -> list[tuple[str, str]]:
-        if not model and not _MAY_HOLD.search(text):
-            return []
-        hits = analyzer.analyze(text, "en", entities=entities, score_threshold=threshold)
-        return [(_PRESIDIO[hit.entity_type], text[hit.start : hit.end]) for hit in hits]
-
-    return find
+    return presidio_analyzer.AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
 
 
 def _spacy_engine(model: str) -> Any:

@@ -293,7 +293,7 @@ def _add_personal_data(work: _Work, finders: Sequence[Finder]) -> None:
             "Personal data",
             ["kind", "rows", "also in a real row", "gated", "first rows"],
             rows or [["none found", 0, 0, "–", "–"]],
-            f"Searched with {searched}. Names and places are counted, not gated: invented people have names too; look at "
-            "those that a real row has as well.",
+            f"Searched with {searched}. Names and places are counted, not gated: invented people have names too; look "
+            "at those that a real row has as well.",
         )
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from audit.coverage import WORD, keyness
 from audit.diversity import coverage, lexical_diversity, spread
 from audit.duplicates import duplicate_groups
 from audit.intervals import Measured, auc, share
@@ -216,18 +217,16 @@ def _telltales(synthetic: Part, real: Part) -> Table:
     """The words that give the sides away, of the sides whose words may be shown."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    counter = CountVectorizer(binary=True, min_df=5, max_features=20_000)
+    counter = CountVectorizer(binary=True, min_df=5, token_pattern=WORD)
+    rows: list[list[Any]] = []
     try:
         present = counter.fit_transform([*synthetic.rows.responses, *real.rows.responses])
     except ValueError:  # no word in five responses
         present = None
-    rows: list[list[Any]] = []
     if present is not None:
         words = counter.get_feature_names_out()
-        ones = np.asarray(present[: len(synthetic)].sum(0)).ravel() + 0.5
-        zeros = np.asarray(present[len(synthetic) :].sum(0)).ravel() + 0.5
-        order = np.argsort(np.log(ones / zeros) * np.sqrt(1 / (1 / ones + 1 / zeros)))
-        for side, part, best in (("synthetic", synthetic, order[::-1][:15]), ("real", real, order[:15])):
+        order = np.argsort(-keyness(present[: len(synthetic)], present[len(synthetic) :]))
+        for side, part, best in (("synthetic", synthetic, order[:15]), ("real", real, order[::-1][:15])):
             shown = ", ".join(words[best]) if part.rows.quotable else "(not shown: clinical text)"
             rows.append([side, shown])
     return Table("Words of the response that give a side away", ["side", "words"], rows)

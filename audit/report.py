@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -104,16 +103,15 @@ class Report:
         """Whether the rows may leave: there are checks, and all hold."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
-    def to_json(self) -> str:
-        """The numbers and the checks; what isn't known is null."""
-        content = {
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers and the checks."""
+        return {
             "sha256": self.sha256,
             "passed": self.passed,
             "facts": self.facts,
             "checks": [asdict(check) for check in self.checks],
-            "values": {key: _plain(asdict(value)) for key, value in self.values.items()},
+            "values": {key: asdict(value) for key, value in self.values.items()},
         }
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     def to_markdown(self) -> str:
         """The report without its figures."""
@@ -140,7 +138,3 @@ def _markdown_table(table: Table) -> list[str]:
     rows = [table.columns, ["---"] * len(table.columns), *table.rows]
     lines = ["| " + " | ".join(number(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return [*lines, *(["", table.note] if table.note else [])]
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in fields.items()}

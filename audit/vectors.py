@@ -66,10 +66,11 @@ class EncoderVectors:
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """[N, D] vectors of length 1."""
         import torch
+        from tqdm import tqdm
 
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         vectors: Any = None
-        for start in range(0, len(order), self._batch):
+        for start in tqdm(range(0, len(order), self._batch), desc="vectors", unit="batch", disable=None):
             rows = order[start : start + self._batch]
             batch = self._tokenizer(
                 [texts[row] for row in rows],
