@@ -14,7 +14,7 @@ from audit.report import Report, Section, Table
 from audit.words import Ints
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Pair
 
-__all__ = ["Judgement", "Scored", "Scorer", "add_agreement", "judge_levels", "kappa"]
+__all__ = ["Judgement", "Scored", "Scorer", "add_agreement", "judge_levels", "kappa", "score_rows"]
 
 
 class Scored(Protocol):
@@ -37,6 +37,23 @@ class Scorer(Protocol):
     def score(self, pairs: Sequence[Pair], /) -> Sequence[Scored]:
         """Scores rows, in their order."""
         ...
+
+
+_CHUNK = 2048
+
+
+def score_rows(scorer: Scorer, pairs: Sequence[Pair]) -> list[Scored]:
+    """Scores rows a chunk at a time, so that the memory doesn't grow with their number.
+
+    Args:
+        scorer: A trained model.
+        pairs: Rows.
+
+    Returns:
+        A score a row, in their order.
+    """
+    starts = range(0, len(pairs), _CHUNK)
+    return [score for start in starts for score in scorer.score(pairs[start : start + _CHUNK])]
 
 
 Judgement = Mapping[int, Mapping[str, int]]

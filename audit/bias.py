@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.agreement import Scored, Scorer
+from audit.agreement import Scored, Scorer, score_rows
 from audit.figures import intervals
 from audit.groups import Group, introduce, mentions, swap
 from audit.intervals import Measured, mean_difference, share
@@ -211,7 +211,7 @@ def _add_predicted(
     material.note(f"scores of {2 * number:,} counterfactual rows")
     # only posts differ, and many versions recur: score each once
     versions = {(p.seeker_post, p.response_post): p for c in contrasts for p in (*c.reference_rows, *c.rows)}
-    scores = dict(zip(versions, scorer.score(list(versions.values())), strict=True))
+    scores = dict(zip(versions, score_rows(scorer, list(versions.values())), strict=True))
     mechanisms = [m for m in MECHANISMS if scores and m in next(iter(scores.values())).levels]
     level = 1 - 0.05 / max(len(contrasts) * len(mechanisms), 1)
     for mechanism in mechanisms:

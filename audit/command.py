@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from errors import UserError
 
 if TYPE_CHECKING:
-    from audit.agreement import Judgement, Scored, Scorer
+    from audit.agreement import Judgement, Scorer
     from audit.material import Material
     from audit.report import Report
 
 __all__ = ["audit", "main"]
+
+_BIAS_ROWS = 200
+"""Rows that each introduction and swap is tried on: each is scored in some 30 versions, and versions are paired."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,6 +104,8 @@ def _check(options: argparse.Namespace) -> None:
         problems.append("--export copies JSON Lines; the rows are another format")
     if options.export and Path(options.export).exists():
         problems.append(f"--export {options.export} exists; name another file or take it away")
+    if importlib.util.find_spec("sklearn") is None:
+        problems.append("the audit needs scikit-learn: install the extra 'audit'")
     if problems:
         raise UserError("\n".join(problems))
 
@@ -143,7 +149,7 @@ def audit(options: argparse.Namespace, output: Path) -> Report:
     if opinions:
         add_agreement(report, material, opinions)
     suspects = add_privacy(report, material, canaries=canaries, finders=finders, limits=Limits())
-    add_bias(report, material, axes, scorer, rows=min(options.sample, 500))
+    add_bias(report, material, axes, scorer, rows=_BIAS_ROWS)
     if options.select:
         from audit.curate import add_selection
 
@@ -192,7 +198,7 @@ def _material(options: argparse.Namespace) -> Material:
 
 
 def _opinions(options: argparse.Namespace, material: Material, scorer: Scorer | None) -> dict[str, Judgement]:
-    from audit.agreement import judge_levels
+    from audit.agreement import judge_levels, score_rows
     from audit.rows import read_set
 
     opinions: dict[str, Judgement] = {}
@@ -200,7 +206,7 @@ def _opinions(options: argparse.Namespace, material: Material, scorer: Scorer | 
     if scorer is not None:
         numbers = range(len(pairs)) if options.select else material.parts["synthetic"].numbers.tolist()
         _note(f"levels of {len(numbers):,} rows by {options.model}")
-        scored: Sequence[Scored] = scorer.score([pairs[number] for number in numbers])
+        scored = score_rows(scorer, [pairs[number] for number in numbers])
         opinions["trained model"] = {n: score.levels for n, score in zip(numbers, scored, strict=True)}
     if options.judge:
         judged = read_set([Path(name) for name in options.judge], "synthetic").pairs

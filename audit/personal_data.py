@@ -117,9 +117,11 @@ def built_in_finder(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _is_phone(text: str) -> bool:
-    """9 to 15 digits, or 7 and more where they are written like a number to dial; no date and no row of years."""
+    """9 to 15 digits, or 7 and more where they are written like a number to dial; no date, decimal or row of years."""
     digits = re.sub(r"\D", "", text)
-    if _COMPILED["full date"].fullmatch(text) or all(map(_YEAR.fullmatch, re.findall(r"\d+", text))):
+    if _COMPILED["full date"].fullmatch(text) or re.fullmatch(r"\d+\.\d+", text):
+        return False
+    if all(map(_YEAR.fullmatch, re.findall(r"\d+", text))):
         return False
     return 9 <= len(digits) <= 15 or (len(digits) >= 7 and bool(re.search(r"[-.()+]", text)))
 

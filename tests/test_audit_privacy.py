@@ -49,7 +49,7 @@ def test_built_in_patterns_find(text, found):
         "it went.so badly. e.g.that and 3.14, at 10.30 or 24/7, 50/50, 9-5",
         "on the 3rd of March, in March 1985",
         "my name is not on the list, my name is a joke",
-        "version 1.2.3.4.5",
+        "version 1.2.3.4.5, 99.9999999 per cent",
         "10 mg, then 20 mg, 2 weeks",
     ],
 )
