@@ -18,8 +18,8 @@ from jsonargparse import ActionYesNo, ArgumentError, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
@@ -198,9 +198,7 @@ class TrainingCLI(LightningCLI):
     def _checkpoint_callbacks(self, options: Namespace) -> list[Callback]:
         place = str(self.folder / "checkpoints")
         shared: dict[str, Any] = {"dirpath": place, "enable_version_counter": False, "auto_insert_metric_name": False}
-        callbacks: list[Callback] = [
-            ModelCheckpoint(**shared, filename=Path(LAST).stem, save_on_train_epoch_end=True)
-        ]
+        callbacks: list[Callback] = [ModelCheckpoint(**shared, filename=Path(LAST).stem, save_on_train_epoch_end=True)]
         if options.checkpoint_every_n_steps:
             callbacks.append(StepCheckpoint(self.record, options.checkpoint_every_n_steps))
         if options.test_checkpoint == "best":

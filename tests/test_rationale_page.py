@@ -20,6 +20,8 @@ HOSTILE = (
     """</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">&lt;b&gt; $title \u2028 <!--"""
 )
 
+pytestmark = pytest.mark.browser
+
 
 def make_row(name, levels, gold=None, **fields):
     return {
