@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from datamodules.records import MECHANISMS, Pair
 
 __all__ = ["Contrast", "add_bias", "counterfactuals"]
 
-_FEWEST = 5
+_FEWEST = 10
+"""Rows that a comparison needs."""
 
 
 @dataclass
@@ -111,34 +112,34 @@ def _add_intended(
 ) -> None:
     """Mean intended level of rows that mention one group alone, less that of rows that mention the reference alone."""
     pairs = material.synthetic.pairs
+    compared: dict[tuple[str, str, str, str], tuple[list[int], list[int]]] = {}
+    for axis, (reference, *others) in axes.items():
+        for group in others if reference.words else []:
+            if group.words:
+                ours, theirs = mentioned[axis, group.name], mentioned[axis, reference.name]
+                for mechanism in MECHANISMS:
+                    levels = _levels(pairs, ours & ~theirs, mechanism), _levels(pairs, theirs & ~ours, mechanism)
+                    if min(map(len, levels)) >= _FEWEST:
+                        compared[axis, group.name, reference.name, mechanism] = levels
     rows: list[list[Any]] = []
-    comparisons = [
-        (axis, groups[0].name, group.name, mechanism)
-        for axis, groups in axes.items()
-        for group in groups[1:]
-        if groups[0].words and group.words
-        for mechanism in MECHANISMS
-    ]
-    for axis, reference, group, mechanism in comparisons:
-        labelled = np.array([mechanism in pair.levels for pair in pairs])
-        ours = np.flatnonzero(mentioned[axis, group] & ~mentioned[axis, reference] & labelled)
-        theirs = np.flatnonzero(mentioned[axis, reference] & ~mentioned[axis, group] & labelled)
-        if min(len(ours), len(theirs)) < _FEWEST:
-            continue
-        one, two = ([pairs[row].levels[mechanism] for row in numbers] for numbers in (ours, theirs))
-        found = _welch(one, two, 1 - 0.05 / len(comparisons))
-        report.values[f"bias/intended/{axis}/{group}-{reference}/{mechanism}".replace(" ", "_")] = found
-        rows.append([f"{group} / {reference}: {mechanism}", len(one), len(two), found])
+    for (axis, name, against, what), (one, two) in compared.items():
+        found = _welch(one, two, 1 - 0.05 / len(compared))
+        report.values[f"bias/intended/{axis}/{name}-{against}/{what}".replace(" ", "_")] = found
+        rows.append([f"{name} / {against}: {what}", len(one), len(two), found])
     section.blocks.append(
         Table(
             "Intended level by who is mentioned",
             ["group / reference", "rows", "reference rows", "difference in mean level"],
             rows,
-            f"Groups with fewer than {_FEWEST} rows are left out. The intervals hold for all {len(comparisons)} "
+            f"Groups with fewer than {_FEWEST} rows are left out. The intervals hold for all {len(compared)} "
             "comparisons together (Bonferroni). Posts about other people differ in other ways too: a difference here "
             "is a question, not an answer.",
         )
     )
+
+
+def _levels(pairs: Sequence[Pair], chosen: NDArray[np.bool_], mechanism: str) -> list[int]:
+    return [pairs[row].levels[mechanism] for row in np.flatnonzero(chosen).tolist() if mechanism in pairs[row].levels]
 
 
 def _welch(one: Sequence[int], two: Sequence[int], level: float) -> Measured:
@@ -151,7 +152,9 @@ def _welch(one: Sequence[int], two: Sequence[int], level: float) -> Measured:
     return Measured(value, float(low), float(high), len(one) + len(two))
 
 
-def counterfactuals(rows: RowSet, axes: dict[str, list[Group]], *, most: int, seed: int) -> tuple[list[Contrast], int]:
+def counterfactuals(
+    rows: RowSet, axes: dict[str, list[Group]], *, most: int, seed: int, fewest: int = _FEWEST
+) -> tuple[list[Contrast], int]:
     """Makes the versions of rows that are compared.
 
     A **swap** takes the rows whose post has words of exactly one of two groups and whose response has none of either
@@ -162,29 +165,36 @@ def counterfactuals(rows: RowSet, axes: dict[str, list[Group]], *, most: int, se
         axes: Axis -> groups, the reference first.
         most: Rows a contrast, at most.
         seed: Seed of the draws.
+        fewest: Rows that a swap needs.
 
     Returns:
-        The contrasts that have rows, and how many swaps were left out because of the response or the other group.
+        The contrasts, and how many swaps were left out because of the response or the other group.
     """
     members = np.unique(np.asarray(rows.groups), return_inverse=True)[1]
-    contrasts = []
+    contrasts: list[Contrast] = []
     left_out = 0
-    said = sample_rows(len(rows), most, seed)
+    said = sample_rows(len(rows), most, seed).tolist()
+
+    def add(axis: str, reference: Group, group: Group, kind: str, numbers: list[int]) -> None:
+        versions: list[list[Pair]] = [[], []]
+        for number in numbers:
+            pair = rows.pairs[number]
+            for version, target, source in ((0, reference, group), (1, group, reference)):
+                post = pair.seeker_post
+                post = introduce(post, target, number) if kind == "said" else swap(post, source, target)
+                versions[version].append(replace(pair, seeker_post=post))
+        contrasts.append(Contrast(axis, reference.name, group.name, kind, versions[0], versions[1], members[numbers]))
+
     for axis, (reference, *others) in axes.items():
         for group in others:
             if reference.says and group.says:
-                first = [_with_post(rows.pairs[i], introduce(rows.pairs[i].seeker_post, reference, i)) for i in said]
-                second = [_with_post(rows.pairs[i], introduce(rows.pairs[i].seeker_post, group, i)) for i in said]
-                contrasts.append(Contrast(axis, reference.name, group.name, "said", first, second, members[said]))
+                add(axis, reference, group, "said", said)
             if reference.words and group.words:
                 found, unfit = _swappable(rows.pairs, reference, group)
                 left_out += unfit
-                chosen = [found[i] for i in sample_rows(len(found), most, seed)]
-                first = [_with_post(rows.pairs[i], swap(rows.pairs[i].seeker_post, group, reference)) for i in chosen]
-                second = [_with_post(rows.pairs[i], swap(rows.pairs[i].seeker_post, reference, group)) for i in chosen]
-                if chosen:
-                    parts = Contrast(axis, reference.name, group.name, "swapped", first, second, members[chosen])
-                    contrasts.append(parts)
+                if len(found) >= fewest:
+                    drawn = sample_rows(len(found), most, seed).tolist()
+                    add(axis, reference, group, "swapped", [found[place] for place in drawn])
     return contrasts, left_out
 
 
@@ -199,10 +209,6 @@ def _swappable(pairs: Sequence[Pair], one: Group, two: Group) -> tuple[list[int]
     return found, unfit
 
 
-def _with_post(pair: Pair, post: str) -> Pair:
-    return replace(pair, seeker_post=post)
-
-
 def _add_predicted(
     report: Report, material: Material, axes: dict[str, list[Group]], scorer: Scorer, section: Section, most: int
 ) -> None:
@@ -215,41 +221,47 @@ def _add_predicted(
     mechanisms = [m for m in MECHANISMS if scores and m in next(iter(scores.values())).levels]
     level = 1 - 0.05 / max(len(contrasts) * len(mechanisms), 1)
     for mechanism in mechanisms:
-        rows: list[list[Any]] = []
-        found: list[Measured] = []
-        for contrast in contrasts:
-            one, two = (
-                [scores[pair.seeker_post, pair.response_post] for pair in side]
-                for side in (contrast.reference_rows, contrast.rows)
-            )
-            difference = _expected(two, mechanism) - _expected(one, mechanism)
-            changed = sum(a.levels[mechanism] != b.levels[mechanism] for a, b in zip(one, two, strict=True))
-            measured = mean_difference(difference, contrast.groups, level)
-            key = f"bias/predicted/{contrast.axis}/{contrast.group}-{contrast.reference}/{contrast.kind}/{mechanism}"
-            report.values[key.replace(" ", "_")] = measured
-            found.append(measured)
-            rows.append([contrast.label, len(one), measured, f"{100 * changed / len(one):.1f} %"])
-        section.blocks.append(
-            Figure(
-                f"Predicted {mechanism} by the seeker's group",
-                intervals([contrast.label for contrast in contrasts], found, "difference in predicted level"),
-                "Mean change of the predicted level (0 to 2) when nothing but the group changes, group less reference. "
-                "Orange: the interval leaves out zero.",
-            )
-        )
-        section.blocks.append(
-            Table(
-                f"Predicted {mechanism} by the seeker's group",
-                ["group / reference", "rows", "difference in predicted level", "rows whose level changes"],
-                rows,
-            )
-        )
+        section.blocks += _predicted_blocks(report, contrasts, scores, mechanism, level)
     section.text.append(
         "Predicted empathy: the same response to the same post, in which the writer introduces themselves as one of a "
         "group (said) or one group's words take the other's place (swapped). The intervals hold for all "
         f"{len(contrasts) * len(mechanisms)} comparisons together (Bonferroni) and take rows of one seeker post as "
         f"one. {left_out:,} swaps were left out: the response speaks of the groups, or the post of both."
     )
+
+
+def _predicted_blocks(
+    report: Report,
+    contrasts: Sequence[Contrast],
+    scores: Mapping[tuple[str, str], Scored],
+    mechanism: str,
+    level: float,
+) -> list[Figure | Table]:
+    """A mechanism's figure and table."""
+    rows: list[list[Any]] = []
+    found: list[Measured] = []
+    for contrast in contrasts:
+        one, two = (
+            [scores[pair.seeker_post, pair.response_post] for pair in side]
+            for side in (contrast.reference_rows, contrast.rows)
+        )
+        difference = _expected(two, mechanism) - _expected(one, mechanism)
+        changed = sum(a.levels[mechanism] != b.levels[mechanism] for a, b in zip(one, two, strict=True))
+        measured = mean_difference(difference, contrast.groups, level)
+        key = f"bias/predicted/{contrast.axis}/{contrast.group}-{contrast.reference}/{contrast.kind}/{mechanism}"
+        report.values[key.replace(" ", "_")] = measured
+        found.append(measured)
+        rows.append([contrast.label, len(one), measured, f"{100 * changed / len(one):.1f} %"])
+    title = f"Predicted {mechanism} by the seeker's group"
+    return [
+        Figure(
+            title,
+            intervals([contrast.label for contrast in contrasts], found, "difference in predicted level"),
+            "Mean change of the predicted level (0 to 2) when nothing but the group changes, group less reference. "
+            "Orange: the interval leaves out zero.",
+        ),
+        Table(title, ["group / reference", "rows", "difference in predicted level", "rows whose level changes"], rows),
+    ]
 
 
 def _expected(scores: Sequence[Scored], mechanism: str) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from audit.intervals import Measured
 
 __all__ = ["bars", "histogram", "intervals"]
 
-_WIDTH, _LEFT, _RIGHT = 640, 210, 56
+_WIDTH, _LEFT, _RIGHT = 660, 235, 56
 _ROW = 16
 
 
@@ -33,6 +33,8 @@ def histogram(series: Mapping[str, ArrayLike], axis: str, *, bins: int = 30, log
     low, high = (float(pooled.min()), float(pooled.max())) if len(pooled) else (0.0, 1.0)
     if log:
         low, high = math.log(max(low, 1)), math.log(max(high, 1))
+    if not log and high - low < bins and all((each % 1 == 0).all() for each in values.values()):
+        bins, low, high = int(high - low) + 1, low - 0.5, high + 0.5  # a step for each whole number
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     height, left, bottom = 220, 46, 172
     span = _WIDTH - left - 12

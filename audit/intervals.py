@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -82,9 +83,8 @@ def auc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Measur
     return Measured(value, _edge(excess, value, 0.0), _edge(excess, value, 1.0), m + n)
 
 
-def _edge(excess: object, inside: float, outside: float) -> float:
+def _edge(excess: Callable[[float], float], inside: float, outside: float) -> float:
     """Where the interval ends between a point of it and the end of the scale, by bisection."""
-    assert callable(excess)
     for _ in range(60):
         middle = (inside + outside) / 2
         if excess(middle) <= 0:

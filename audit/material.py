@@ -83,6 +83,11 @@ class Material:
             self._words[side] = encode_words(text for texts in (rows.posts, rows.responses) for text in texts)
         return self._words[side]
 
+    def everything(self, side: str) -> Words:
+        """[2 N or 3 N] words of all that a side's rows say, dialogues included: what privacy looks at."""
+        rows = self.sides[side]
+        return encode_words(rows.texts) if rows.turns else self.words(side)
+
     @property
     def response_groups(self) -> Ints:
         """[N] near-duplicate groups of the synthetic responses: the number of each group's first row."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from audit.canaries import Canary, bigram_scores, exposures, said_aloud
 from audit.figures import histogram
 from audit.intervals import Measured, auc, share
-from audit.material import Material, Part
+from audit.material import Material
 from audit.overlap import Overlap, shared_runs
 from audit.personal_data import IDENTIFYING, Finder, find_personal_data
 from audit.report import Check, Figure, Report, Section, Table
 from audit.vectors import nearest
-from audit.words import Ints, Words, encode_words
+from audit.words import Ints, encode_words
 
 __all__ = ["Limits", "add_privacy"]
 
@@ -86,12 +86,12 @@ def _check_real(work: _Work) -> None:
         work.report.checks.append(Check("clinical rows compared", given > 0, found, "the clinical rows of the prompts"))
 
 
-def _longest(overlap: Overlap) -> tuple[Ints, Ints]:
-    """[N] longest run of each row, of its post and its response the longer, and the text that holds it."""
-    lengths = overlap.length.reshape(2, -1)
+def _longest(overlap: Overlap, rows: int) -> tuple[Ints, Ints]:
+    """[N] longest run of each row, that of the text of it which has the longest, and the text that holds it."""
+    lengths = overlap.length.reshape(-1, rows)
     better = lengths.argmax(0)
-    rows = np.arange(lengths.shape[1])
-    return lengths[better, rows], overlap.other.reshape(2, -1)[better, rows]
+    numbers = np.arange(rows)
+    return lengths[better, numbers], overlap.other.reshape(-1, rows)[better, numbers]
 
 
 def _add_overlap(work: _Work) -> None:
@@ -100,8 +100,8 @@ def _add_overlap(work: _Work) -> None:
         work.report.checks.append(Check("copied text", None, "no real rows given", f"no run of {limits.run} words"))
         return
     material.note("longest runs of words that synthetic and real rows share")
-    overlap = shared_runs(material.words("synthetic"), material.words("real"))
-    runs, others = _longest(overlap)
+    overlap = shared_runs(material.everything("synthetic"), material.everything("real"))
+    runs, others = _longest(overlap, len(material.synthetic))
     compared = {"synthetic and real": runs, **_reference_runs(material)}
     copied = np.flatnonzero(runs >= limits.run)
     work.suspects[copied] = True
@@ -126,7 +126,7 @@ def _add_overlap(work: _Work) -> None:
     work.section.blocks += [
         Figure(
             "Longest run of shared words",
-            histogram(compared, "words", bins=min(30, max(int(each.max()) for each in compared.values()))),
+            histogram(compared, "words", bins=50),
             "Share of rows by the longest run of consecutive words that also stands in the other rows.",
         ),
         Table("Longest run of shared words", ["rows", "count", "median", "95 %", "99 %", "longest"], quantiles),
@@ -142,13 +142,14 @@ def _reference_runs(material: Material) -> dict[str, Ints]:
     """What real rows share with other real rows: no synthetic row should share more."""
     assert material.real is not None
     if material.test is not None:
-        return {"test and real": _longest(shared_runs(material.words("test"), material.words("real")))[0]}
+        overlap = shared_runs(material.everything("test"), material.everything("real"))
+        return {"test and real": _longest(overlap, len(material.test))[0]}
     numbers = np.unique(np.asarray(material.real.groups), return_inverse=True)[1]
     halves = [material.real.take(np.flatnonzero(numbers % 2 == side)) for side in (0, 1)]
     if not all(map(len, halves)):
         return {}
-    words = [encode_words(text for texts in (half.posts, half.responses) for text in texts) for half in halves]
-    return {"one half of real and the other": _longest(shared_runs(words[0], words[1]))[0]}
+    overlap = shared_runs(*(encode_words(half.texts) for half in halves))
+    return {"one half of real and the other": _longest(overlap, len(halves[0]))[0]}
 
 
 def _add_neighbours(work: _Work) -> None:
@@ -198,13 +199,13 @@ def _add_membership(work: _Work) -> None:
         return
     work.material.note("membership inference")
     members, others, synthetic = parts["real"], parts["test"], parts["synthetic"]
-    texts = work.material.words("synthetic")
+    texts = work.material.everything("synthetic")
     attacks: dict[str, list[NDArray[Any]]] = {
         "similarity to the nearest synthetic row": [
             nearest(part.pairs, synthetic.pairs)[0][:, 0] for part in (members, others)
         ],
         "longest run shared with a synthetic row": [
-            _longest(shared_runs(_part_words(part), texts))[0] for part in (members, others)
+            _longest(shared_runs(encode_words(part.rows.texts), texts), len(part))[0] for part in (members, others)
         ],
     }
     rows: list[list[Any]] = []
@@ -226,14 +227,10 @@ def _add_membership(work: _Work) -> None:
     )
 
 
-def _part_words(part: Part) -> Words:
-    return encode_words(text for texts in (part.rows.posts, part.rows.responses) for text in texts)
-
-
 def _add_canaries(work: _Work, canaries: Sequence[Canary]) -> None:
     if not canaries:
         return
-    words = work.material.words("synthetic")
+    words = work.material.everything("synthetic")
     used = np.array([canary.inserted for canary in canaries])
     said = said_aloud(canaries, words) & used
     scores = bigram_scores(encode_words(canary.text for canary in canaries), words)
@@ -270,11 +267,11 @@ def _add_canaries(work: _Work, canaries: Sequence[Canary]) -> None:
 def _add_personal_data(work: _Work, finders: Sequence[Finder]) -> None:
     material = work.material
     material.note("personal data")
-    pairs = material.synthetic.pairs
+    pairs, texts = material.synthetic.pairs, material.synthetic.texts
     real = material.real
     findings = find_personal_data(
-        [(pair.seeker_post, pair.response_post) for pair in pairs],
-        [*real.posts, *real.responses] if real else [],
+        [texts[number :: len(pairs)] for number in range(len(pairs))],
+        real.texts if real else [],
         finders,
     )
     identifying = findings.identifying_rows

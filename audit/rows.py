@@ -32,12 +32,14 @@ class RowSet:
         sha256: Name of the content: see `file_digest`.
         clinical: How many of the rows are of a clinical source.
         clinical_prompts: How many of the rows were made from prompts that held clinical text.
+        turns: [N] text of the whole dialogue where a row carries it, else empty; empty where no row does.
     """
 
     pairs: list[Pair]
     sha256: str = ""
     clinical: int = 0
     clinical_prompts: int = 0
+    turns: list[str] = field(default_factory=list, repr=False)
     _groups: list[str] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
@@ -60,6 +62,11 @@ class RowSet:
         return [pair.response_post for pair in self.pairs]
 
     @property
+    def texts(self) -> list[str]:
+        """[2 N or 3 N] all that the rows say: seeker posts, then response posts, then dialogues where there are any."""
+        return [*self.posts, *self.responses, *self.turns]
+
+    @property
     def groups(self) -> list[str]:
         """[N] what makes rows dependent: group or seeker post, near-duplicate posts included."""
         if not self._groups:
@@ -68,7 +75,8 @@ class RowSet:
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> RowSet:
         """The set of some rows."""
-        return RowSet([self.pairs[row] for row in rows], self.sha256, self.clinical, self.clinical_prompts)
+        turns = [self.turns[row] for row in rows] if self.turns else []
+        return RowSet([self.pairs[row] for row in rows], self.sha256, self.clinical, self.clinical_prompts, turns)
 
 
 def read_set(paths: Sequence[Path], source: Source | None) -> RowSet:
@@ -90,9 +98,9 @@ def read_set(paths: Sequence[Path], source: Source | None) -> RowSet:
         if path.is_dir():
             pairs, _ = read_epitome(path)
             kind: Source = "reddit"
+            rows.turns += [""] * len(pairs)
         else:
-            kind, prompts = _scan(path, source)
-            rows.clinical_prompts += prompts
+            kind = _scan(path, source, rows)
             pairs = []
             for pair in read_rows(path, Columns(), kind):
                 pair.rationales.clear()
@@ -101,21 +109,29 @@ def read_set(paths: Sequence[Path], source: Source | None) -> RowSet:
         rows.pairs += pairs
     if not rows.pairs:
         raise DataError([f"{', '.join(map(str, paths))}: no rows"])
+    if not any(rows.turns):
+        rows.turns = []
     return rows
 
 
-def _scan(path: Path, source: Source | None) -> tuple[Source, int]:
-    """What a table's rows are, and how many came from prompts with clinical text."""
+def _scan(path: Path, source: Source | None, rows: RowSet) -> Source:
+    """What a table's rows are; adds their dialogues and counts those from prompts with clinical text."""
     said: set[object] = set()
-    prompts = 0
-    for row in raw_rows(path, ("source", PROMPT_SOURCES)):
+    for row in raw_rows(path, ("source", PROMPT_SOURCES, "turns")):
         said.add(row.cells.get("source"))
-        prompts += "clinical" in (row.cells.get(PROMPT_SOURCES) or ())
+        rows.clinical_prompts += "clinical" in (row.cells.get(PROMPT_SOURCES) or ())
+        rows.turns.append(_dialogue(row.cells.get("turns")))
     if source:
-        return source, prompts
+        return source
     if said == {"reddit"}:
-        return "reddit", prompts
-    return ("esconv" if said == {"esconv"} else "clinical"), prompts
+        return "reddit"
+    return "esconv" if said == {"esconv"} else "clinical"
+
+
+def _dialogue(turns: object) -> str:
+    if isinstance(turns, list):
+        return "\n".join(str(turn.get("text", "")) for turn in turns if isinstance(turn, dict))
+    return turns if isinstance(turns, str) else ""
 
 
 def file_digest(paths: Sequence[Path]) -> str:

@@ -82,7 +82,7 @@ def test_contrasts_differ_in_the_group_alone():
             _pair(4, "Rain"),
         ]
     )
-    contrasts, left_out = counterfactuals(rows, {"gender": [MASCULINE, FEMININE]}, most=10, seed=0)
+    contrasts, left_out = counterfactuals(rows, {"gender": [MASCULINE, FEMININE]}, most=10, seed=0, fewest=1)
     said, swapped = contrasts
     assert [pair.seeker_post for pair in said.rows][:2] == ["I am a woman. He left", "I am a woman. She stayed"]
     assert [pair.seeker_post for pair in said.reference_rows][4] == "I am a man. Rain"

@@ -139,6 +139,22 @@ def test_copied_and_personal_rows_fail_and_are_not_selected(files):
     assert not chosen & {"r3", "r4"}
 
 
+def test_what_the_turns_of_a_dialogue_give_away_is_found(files):
+    folder, _, real, _ = files
+    copied = json.loads((folder / "r.jsonl").read_text().splitlines()[7])["seeker_post"]
+    lines = (folder / "s.jsonl").read_text().splitlines()
+    for place, text in ((3, copied), (4, "write to jo@example.org")):
+        row = json.loads(lines[place])
+        turns = [text, "oh", row["seeker_post"], row["response_post"]]
+        row["turns"] = [{"speaker": "seeker", "text": turn} for turn in turns]
+        lines[place] = json.dumps(row)
+    (folder / "s.jsonl").write_text("\n".join(lines))
+    main([str(folder / "s.jsonl"), "--real", real, "--encoder", "tfidf", "--output", str(folder / "out")])
+    checks = {check["name"]: check for check in json.loads((folder / "out" / "audit.json").read_text())["checks"]}
+    assert checks["copied text"]["found"].startswith("1 rows; longest run 1")
+    assert checks["personal data"]["found"] == "1 rows"
+
+
 def test_a_judges_levels_are_compared(files):
     folder, synthetic, _, _ = files
     judge = folder / "judge.jsonl"
