@@ -7,8 +7,6 @@ Legend: N rows, R response tokens, S seeker tokens, W words of a response.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files import replacing_path
 from datamodules.records import MECHANISMS, Pair
 from datamodules.spans import published_labels, spans_to_labels, trim_offsets, word_bounds
 
@@ -188,16 +187,10 @@ def _dataset(
     built = Dataset.from_dict(_rows_to_columns(pairs, encoder, search, tokenizer), features=_features())
     if file is None:
         return built
-    file.parent.mkdir(parents=True, exist_ok=True)
     import pyarrow as pa
 
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as sink, pa.ipc.new_stream(sink, built.data.table.schema) as writer:
-            writer.write_table(built.data.table)
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing_path(file) as temporary, pa.ipc.new_stream(str(temporary), built.data.table.schema) as writer:
+        writer.write_table(built.data.table)
     return Dataset.from_file(str(file))
 
 
