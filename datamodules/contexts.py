@@ -141,6 +141,18 @@ class ClassifierFormat:
         """Checks the window."""
         _check_window(self.max_tokens, self.max_turns, 8)
 
+    def to_state(self) -> dict[str, Any]:
+        """As plain values for a checkpoint."""
+        return {
+            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            "encoder": self.encoder.description,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> ClassifierFormat:
+        """Rebuilds it."""
+        return cls(**{**state, "encoder": TurnEncoder(state["encoder"])})
+
     def row(self, turns: Sequence[Turn], tokens: Sequence[IntArray], turn: int) -> ClassifierRow:
         """The row of a supporter turn.
 
@@ -216,6 +228,18 @@ class ResponderFormat:
         """Checks the window."""
         _check_window(self.max_tokens, self.max_turns, self.max_response_tokens + 8)
 
+    def to_state(self) -> dict[str, Any]:
+        """As plain values for a checkpoint."""
+        return {
+            **{name: getattr(self, name) for name in self.__dataclass_fields__},
+            "encoder": self.encoder.description,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> ResponderFormat:
+        """Rebuilds it."""
+        return cls(**{**state, "encoder": TurnEncoder(state["encoder"])})
+
     def prompt(self, tokens: Sequence[IntArray], label: str | None) -> tuple[IntArray, Window]:
         """What the response is written after.
 
@@ -256,6 +280,6 @@ class ResponderFormat:
 
 def _check_window(max_tokens: int, max_turns: int | None, least: int) -> None:
     if max_tokens < least:
-        raise UserError(f"--model.max_tokens is {max_tokens}; a row needs at least {least} tokens: raise it")
+        raise UserError(f"--data.max_tokens is {max_tokens}; a row needs at least {least} tokens: raise it")
     if max_turns is not None and max_turns < 1:
-        raise UserError(f"--model.max_turns is {max_turns}; it is a number of turns, 1 or more, or null for no limit")
+        raise UserError(f"--data.max_turns is {max_turns}; it is a number of turns, 1 or more, or null for no limit")

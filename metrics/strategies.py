@@ -1,13 +1,13 @@
 """How well strategies are predicted: one definition for rows of one label and of several.
 
 A row predicts a set of labels: the likeliest one, or under several labels those of probability 0.5 and more. F1 scores
-compare sets, accuracies the likeliest label alone.
+compare sets, accuracies look at the likeliest label alone.
 Legend: N rows, K labels, G groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,9 @@ class StrategyRows(NamedTuple):
     Args:
         rows: int64 [N], row numbers.
         groups: int64 [N], what must not be torn apart when rows are drawn again.
-        probabilities: float64 [N, K], of what comes next; they add up to 1.
+        scores: float64 [N, K], what decides: the likeliest label is the highest. Class weights and logit adjustment
+            leave the labels' frequencies out of it.
+        probabilities: float64 [N, K], calibrated, frequencies included; they add up to 1.
         predicted: float64 [N, K], 1 at the labels of the predicted set.
         targets: float64 [N, K], 1 at the row's labels.
         gold: float64 [N, K], 1 at all labels of the row's turn.
@@ -46,15 +48,29 @@ class StrategyRows(NamedTuple):
 
     rows: IntArray
     groups: IntArray
+    scores: FloatArray
     probabilities: FloatArray
     predicted: FloatArray
     targets: FloatArray
     gold: FloatArray
 
+    def among(self, members: Sequence[int]) -> StrategyRows:
+        """Those with the given row numbers."""
+        keep = np.isin(self.rows, members)
+        return StrategyRows(
+            self.rows[keep],
+            self.groups[keep],
+            self.scores[keep],
+            self.probabilities[keep],
+            self.predicted[keep],
+            self.targets[keep],
+            self.gold[keep],
+        )
+
 
 def confusion(rows: StrategyRows) -> FloatArray:
     """float64 [K, K]: how often the likeliest label was j where a target was i."""
-    best = np.eye(rows.targets.shape[1])[rows.probabilities.argmax(axis=1)] if len(rows.rows) else rows.targets
+    best = np.eye(rows.targets.shape[1])[rows.scores.argmax(axis=1)] if len(rows.rows) else rows.targets
     counts: FloatArray = rows.targets.T @ best
     return counts
 
@@ -94,7 +110,7 @@ def preference_bias(table: FloatArray, iterations: int = 100_000) -> tuple[float
 
 
 def calibration_error(rows: StrategyRows, bins: int = 15) -> float:
-    """Expected calibration error of the likeliest label (Guo et al., ICML 2017): bins of equal width."""
+    """Expected calibration error of the most probable label (Guo et al., ICML 2017): bins of equal width."""
     if not len(rows.rows):
         return float("nan")
     best = rows.probabilities.argmax(axis=1)
@@ -107,7 +123,7 @@ def calibration_error(rows: StrategyRows, bins: int = 15) -> float:
 
 def _counts(rows: StrategyRows) -> FloatArray:
     """What the scores are sums of, a line a row: [N, 3 + 3 K]: right, among the best three, any, then tp, fp, fn."""
-    order = np.argsort(-rows.probabilities, axis=1, kind="stable")
+    order = np.argsort(-rows.scores, axis=1, kind="stable")
     best = order[:, :1]
     columns = [
         np.take_along_axis(rows.targets, best, axis=1)[:, 0],
@@ -139,9 +155,9 @@ def strategy_scores(rows: StrategyRows) -> dict[str, float]:
     """All scores of a split.
 
     `accuracy`: the likeliest label is one of the row's. `accuracy_any`: it is one of its turn's, which may have more
-    than the row. `top3_accuracy`: one of the three likeliest is one of the row's. `f1_macro`: plain mean over the labels
-    that occur in targets or predictions. `f1_weighted`: weighted by targets. `preference_bias`, `calibration_error`,
-    and `log_loss`, the mean negative log-likelihood of the targets (of one label a row).
+    than the row. `top3_accuracy`: one of the three likeliest is one of the row's. `f1_macro`: plain mean over the
+    labels that occur in targets or predictions. `f1_weighted`: weighted by targets. `preference_bias`,
+    `calibration_error`, and `log_loss`, the mean negative log-likelihood of the targets.
 
     Returns:
         Key -> score, nan where it isn't defined.
@@ -165,9 +181,8 @@ def majority_rows(rows: StrategyRows, prior: FloatArray) -> StrategyRows:
     """
     share = prior / max(prior.sum(), 1e-12)
     best = np.eye(len(prior))[int(prior.argmax())]
-    return rows._replace(
-        probabilities=np.tile(share, (len(rows.rows), 1)), predicted=np.tile(best, (len(rows.rows), 1))
-    )
+    everywhere = np.tile(share, (len(rows.rows), 1))
+    return rows._replace(scores=everywhere, probabilities=everywhere, predicted=np.tile(best, (len(rows.rows), 1)))
 
 
 def _intervals(rows: StrategyRows, level: float = 0.95) -> dict[str, Interval]:
@@ -195,14 +210,10 @@ def evaluate_strategies(rows: StrategyRows, prior: FloatArray) -> dict[str, Scor
     Returns:
         Key -> score.
     """
+    unknown = Interval(float("nan"), float("nan"))
     found: dict[str, Score] = {}
     for suffix, some in (("", rows), ("_majority", majority_rows(rows, prior))):
-        found |= {
-            f"{key}{suffix}": score for key, score in _with_intervals(strategy_scores(some), _intervals(some)).items()
-        }
-    return {key: score._replace(n=len(rows.rows)) for key, score in found.items()}
-
-
-def _with_intervals(scores: Mapping[str, float], intervals: Mapping[str, Interval]) -> dict[str, Score]:
-    unknown = Interval(float("nan"), float("nan"))
-    return {key: Score(value, *intervals.get(key, unknown), 0) for key, value in scores.items()}
+        intervals = _intervals(some)
+        for key, value in strategy_scores(some).items():
+            found[key + suffix] = Score(value, *intervals.get(key, unknown), len(rows.rows))
+    return found

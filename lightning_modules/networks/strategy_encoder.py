@@ -5,15 +5,17 @@ Legend: B rows, T tokens, D width, K labels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrained import build_encoder
 
-__all__ = ["StrategyEncoder", "StrategySpec"]
+__all__ = ["StrategyEncoder", "StrategySpec", "fit_temperature"]
 
 FARTHEST = 15
 """Turns farther from the last one than this share its embedding."""
@@ -61,6 +63,7 @@ class StrategyEncoder(nn.Module):
     """
 
     temperature: Tensor
+    log_prior: Tensor
 
     def __init__(self, spec: StrategySpec, encoder: nn.Module | None = None, init_seed: int = 0) -> None:
         super().__init__()
@@ -77,6 +80,7 @@ class StrategyEncoder(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02, generator=torch.Generator().manual_seed(init_seed))
         nn.init.zeros_(self.head.bias)
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("log_prior", torch.zeros(len(spec.labels)))
 
     def forward(self, ids: Tensor, mask: Tensor, speakers: Tensor, distances: Tensor) -> Tensor:
         """Logits, not yet divided by the temperature.
@@ -107,14 +111,48 @@ class StrategyEncoder(nn.Module):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities of what comes next, which add up to 1.
 
+        Where the loss took the labels' frequencies out of the logits, `log_prior` puts them in again.
+
         Args:
             logits: float32 [B, K].
 
         Returns:
             float32 [B, K]: softmax at the fitted temperature; of several labels, the sigmoids divided by their sum.
         """
-        scaled = logits / self.temperature
+        scaled = (logits + self.log_prior) / self.temperature
         if not self.spec.multi_label:
             return scaled.softmax(dim=-1)
         each = scaled.sigmoid()
         return each / each.sum(dim=-1, keepdim=True)
+
+
+def fit_temperature(logits: Tensor, targets: Tensor, *, multi_label: bool) -> float:
+    """The temperature under which rows are most likely (Guo et al., ICML 2017, section 4.2).
+
+    Args:
+        logits: float [N, K], the prior included.
+        targets: float [N, K], 1 at the labels.
+        multi_label: Whether labels are independent of one another.
+
+    Returns:
+        From 0.05 to 20; 1 where there are no rows.
+    """
+    if not len(logits):
+        return 1.0
+    logits, targets = logits.double(), targets.double()
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        if multi_label:
+            return float(F.binary_cross_entropy_with_logits(scaled, targets))
+        return float(-(scaled.log_softmax(dim=-1) * targets).sum(dim=-1).mean())
+
+    low, high = math.log(0.05), math.log(20.0)
+    ratio = (math.sqrt(5) - 1) / 2
+    while high - low > 1e-4:  # golden section: the loss falls, then rises
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if loss(left) < loss(right):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)
