@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ COMMANDS = {
 """Command -> (where its `main(argv)` is, what it does)."""
 
 _TRAINING = "training:main"
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a person has to mend: no space, no quota, no permission."""
 
 
 def _help() -> str:
@@ -70,6 +73,12 @@ def main(argv: list[str] | None = None) -> int:
         status: int = command(arguments if place == _TRAINING else arguments[1:])
     except UserError as error:
         return _complain(str(error))
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        return _complain(
+            f"{error.strerror}: {error.filename or 'while writing'}; nothing half-written has a final name"
+        )
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 2
     except KeyboardInterrupt:

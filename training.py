@@ -16,7 +16,7 @@ from jsonargparse import ActionYesNo, ArgumentError, Namespace
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning_utilities.core.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
@@ -94,8 +94,10 @@ class TrainingCLI(LightningCLI):
             default="best",
             help="what is tested after fit: the best by --monitor (the last where no row validates), or the last",
         )
-        parser.add_argument("--monitor", type=str, default="validation/loss", help="what chooses the best checkpoint")
-        parser.add_argument("--monitor_mode", type=Literal["min", "max"], default="min", help="which way is better")
+        parser.add_argument(
+            "--monitor", type=str, default="validation/level_f1_macro", help="what chooses the best checkpoint"
+        )
+        parser.add_argument("--monitor_mode", type=Literal["min", "max"], default="max", help="which way is better")
         parser.add_argument(
             "--checkpoint_every_n_steps", type=int | None, help="write last.ckpt within epochs too, every so many steps"
         )

@@ -30,7 +30,7 @@ BUCKET = 50
 class EmpathyBatch(TypedDict):
     """Tensors of a batch of pairs.
 
-    The last four are there in evaluation only.
+    The last five are there in evaluation only.
     """
 
     rows: Tensor
@@ -53,6 +53,8 @@ class EmpathyBatch(TypedDict):
     """int64 [B, M, R]: 1 rationale, 0 not; -100 on special tokens, padding and rows without a rationale."""
     offsets: NotRequired[Tensor]
     """int64 [B, R, 2]."""
+    clauses: NotRequired[Tensor]
+    """int64 [B, R]: number of the token's clause, -1 on special tokens and padding."""
     words: NotRequired[Tensor]
     """int64 [B, W, 2]: bounds of the response's words; (0, 0) is padding."""
     gold_words: NotRequired[Tensor]
@@ -271,6 +273,7 @@ class PairCollator:
             words = [self.tokens.words[row].reshape(-1, 2) for row in rows]
             longest = max(map(len, words))
             batch["offsets"] = pad([self.tokens.offsets[row].reshape(-1, 2) for row in rows], 0, response_ids.shape[1])
+            batch["clauses"] = pad([self.tokens.clauses[row] for row in rows], -1, response_ids.shape[1])
             batch["words"] = pad(words, 0)
             gold = [
                 pad([self._gold_words(mechanism, row) for row in rows], -1, longest) for mechanism in self.mechanisms

@@ -151,6 +151,10 @@ class EmpathyDataModule(L.LightningDataModule):
         self.pairs, reports, dropped = self._read()
         self.groups = group_rows(self.pairs, self.split.by)
         base, synthetic, evaluation = self._divide()
+        base, synthetic = self._keep_labelled(base, dropped), self._keep_labelled(synthetic, dropped)
+        evaluation = {split: self._keep_labelled(rows, dropped) for split, rows in evaluation.items()}
+        if not any((base, synthetic, *evaluation.values())):
+            raise DataError([f"no row has a level of {', '.join(self.mechanisms)}; nothing to train or test"])
         synthetic, leaks, base = self._guard(base, synthetic, evaluation, dropped)
         mix = mix_rows(self.pairs, base, synthetic, self.mix)
         self.rows = {"train": mix.rows, **evaluation}
@@ -183,17 +187,17 @@ class EmpathyDataModule(L.LightningDataModule):
         twice = [pair.uid for pair in found if pairs.setdefault(pair.uid, pair) is not pair]
         if twice:
             raise DataError(f"id '{uid}' is in two files of one source; make ids unique" for uid in twice)
-        dropped: Counter[str] = Counter()
-        kept = []
-        for pair in sorted(found, key=lambda pair: pair.uid):
-            pair.levels = {name: level for name, level in pair.levels.items() if name in self.mechanisms}
-            if pair.levels:
-                kept.append(pair)
-            else:
-                dropped["no level of a trained mechanism"] += 1
-        if not kept:
-            raise DataError([f"no row has a level of {', '.join(self.mechanisms)}; nothing to train or test"])
-        return kept, reports, dropped
+        return sorted(pairs.values(), key=lambda pair: pair.uid), reports, Counter()
+
+    def _has_label(self, row: int) -> bool:
+        return any(name in self.pairs[row].levels for name in self.mechanisms)
+
+    def _keep_labelled(self, rows: list[int], dropped: Counter[str]) -> list[int]:
+        """The rows with a level of a trained mechanism; splits are made before, so that all mechanisms share them."""
+        kept = [row for row in rows if self._has_label(row)]
+        if len(kept) < len(rows):
+            dropped["no level of a trained mechanism"] += len(rows) - len(kept)
+        return kept
 
     def _clinical_trains(self) -> bool:
         if self.mix.mode == "ratio":

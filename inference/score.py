@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "score_table"]
 
-_WINDOW = 1024
+_WINDOW = 512
 """Rows that are read, sorted by length and scored together; an interrupted run goes on at a multiple of it."""
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, overload
 
-import numpy as np
 import torch
+from torch import Tensor
 
+from datamodules.batching import pad, token_mask
 from datamodules.records import Pair, Span
+from datamodules.spans import token_clauses
 from datamodules.tokenised import TextEncoder
 from errors import UserError
 from lightning_modules.checkpoints import find_checkpoint, load_network, read_checkpoint
 from lightning_modules.networks.bi_encoder import BiEncoder
-from lightning_modules.networks.decisions import decide, describe
+from lightning_modules.networks.decisions import Decoding, decide, describe
 
 __all__ = ["EmpathyScore", "EmpathyScorer", "Texts", "pick_device"]
 
@@ -53,16 +55,23 @@ class EmpathyScorer:
     Args:
         network: In evaluation mode.
         text_encoder: The tokenizer and window that it was trained with.
-        rationale_threshold: A token is rationale from this probability on.
+        decoding: How it decides.
+        level_counts: float32 [M, L], the rows of each level that it was trained on.
         device: Where to compute.
     """
 
     def __init__(
-        self, network: BiEncoder, text_encoder: TextEncoder, rationale_threshold: float, device: torch.device
+        self,
+        network: BiEncoder,
+        text_encoder: TextEncoder,
+        decoding: Decoding,
+        level_counts: Tensor,
+        device: torch.device,
     ) -> None:
         self.network = network.to(device)
         self.text_encoder = text_encoder
-        self.rationale_threshold = rationale_threshold
+        self.decoding = decoding
+        self.level_counts = level_counts.to(device)
         self.device = device
 
     @property
@@ -88,7 +97,8 @@ class EmpathyScorer:
         return cls(
             load_network(checkpoint),
             TextEncoder(**checkpoint["text_encoder"]),
-            float(checkpoint["decisions"]["rationale_threshold"]),
+            Decoding(**checkpoint["decoding"]),
+            checkpoint["state_dict"]["level_counts"],
             pick_device(device),
         )
 
@@ -112,32 +122,49 @@ class EmpathyScorer:
             return self._score_all([pairs], 1)[0]
         return self._score_all(list(pairs), batch_size)
 
+    @torch.inference_mode()
     def _score_all(self, pairs: Sequence[Texts], batch_size: int) -> list[EmpathyScore]:
         texts = [(pair.seeker_post, pair.response_post) if isinstance(pair, Pair) else pair for pair in pairs]
-        seekers = [ids for ids, _, _ in self.text_encoder.encode([seeker for seeker, _ in texts])]
+        seekers = self._seeker_states([seeker for seeker, _ in texts], batch_size)
         encoded = self.text_encoder.encode([response for _, response in texts])
-        responses = [ids for ids, _, _ in encoded]
-        offsets = [bounds for _, bounds, _ in encoded]
-        order = sorted(range(len(texts)), key=lambda row: (len(responses[row]), row))
-        scores: list[EmpathyScore | None] = [None] * len(texts)
-        for first in range(0, len(order), batch_size):
-            rows = order[first : first + batch_size]
-            found = self._forward([seekers[r] for r in rows], [responses[r] for r in rows], [offsets[r] for r in rows])
-            for row, score in zip(rows, found, strict=True):
-                scores[row] = score
-        return [score for score in scores if score is not None]
+        scores: dict[int, EmpathyScore] = {}
+        for rows in _batches([len(ids) for ids, _, _ in encoded], batch_size):
+            ids = [encoded[row][0] for row in rows]
+            offsets = [encoded[row][1] for row in rows]
+            clauses = [token_clauses(texts[row][1], encoded[row][1]) for row in rows]
+            states, mask = self._pad_states([seekers[texts[row][0]] for row in rows])
+            output = self.network(
+                pad(ids, self.text_encoder.pad_id).to(self.device), token_mask(ids).to(self.device), states, mask
+            )
+            decisions = decide(output, pad(clauses, -1).to(self.device), self.level_counts, self.decoding)
+            described = describe(decisions, pad(offsets, 0), self.mechanisms)
+            scores |= {row: EmpathyScore(**entry) for row, entry in zip(rows, described, strict=True)}
+        return [scores[row] for row in range(len(texts))]
 
-    @torch.inference_mode()
-    def _forward(
-        self, seekers: list[np.ndarray], responses: list[np.ndarray], offsets: list[np.ndarray]
-    ) -> list[EmpathyScore]:
-        from datamodules.batching import pad, token_mask
+    def _seeker_states(self, posts: Sequence[str], batch_size: int) -> dict[str, Tensor]:
+        """States [S, D] of each distinct seeker post, encoded beside others of its length."""
+        distinct = list(dict.fromkeys(posts))
+        if self.network.attention is None:
+            return dict.fromkeys(distinct, torch.zeros(1, 0))
+        encoded = [ids for ids, _, _ in self.text_encoder.encode(distinct)]
+        states: dict[str, Tensor] = {}
+        for rows in _batches([len(ids) for ids in encoded], batch_size):
+            ids = [encoded[row] for row in rows]
+            found = self.network.encode_seeker(
+                pad(ids, self.text_encoder.pad_id).to(self.device), token_mask(ids).to(self.device)
+            )
+            states |= {distinct[row]: found[place, : len(encoded[row])] for place, row in enumerate(rows)}
+        return states
 
-        network, pad_id = self.network, self.text_encoder.pad_id
-        seeker_mask, response_mask = token_mask(seekers).to(self.device), token_mask(responses).to(self.device)
-        states = None
-        if network.attention is not None:
-            states = network.encode_seeker(pad(seekers, pad_id).to(self.device), seeker_mask)
-        output = network(pad(responses, pad_id).to(self.device), response_mask, states, seeker_mask)
-        described = describe(decide(output, self.rationale_threshold), pad(offsets, 0), self.mechanisms)
-        return [EmpathyScore(**entry) for entry in described]
+    def _pad_states(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """[B, S, D] and bool [B, S]."""
+        lengths = torch.tensor([len(post) for post in states], device=self.device)
+        padded = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True).to(self.device)
+        return padded, torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
+
+
+def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length."""
+    order = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size]

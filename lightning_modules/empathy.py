@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -20,7 +21,7 @@ from errors import UserError
 from lightning_modules.checkpoints import find_checkpoint, load_network, read_checkpoint
 from lightning_modules.losses import LevelLoss, level_terms, published_token_labels, rationale_terms
 from lightning_modules.networks.bi_encoder import BiEncoder, BiEncoderOutput, NetworkSpec, SeekerEncoder
-from lightning_modules.networks.decisions import Decisions, decide
+from lightning_modules.networks.decisions import Decisions, Decoding, decide
 from lightning_modules.optimisation import Optimisation, build_optimiser, linear_schedule
 from lightning_modules.seeker_cache import SeekerCache
 from metrics.levels import LevelRows, LevelScores
@@ -59,7 +60,7 @@ class EmpathyModule(L.LightningModule):
         lambda_RE: Weight of the rationale loss (rationale extraction).
         rationale_targets: `annotated`: rows with a rationale, ordinary tokens. `published`: every row, one without a
             rationale being a rationale as a whole.
-        rationale_threshold: A token is rationale from this probability on.
+        decoding: How probabilities become levels and rationales.
         optimisation: Optimiser and schedule.
         init_from: A run or checkpoint whose weights to start from (heads of the same mechanism included).
         init_seed: Seed of the heads' initial weights.
@@ -80,7 +81,7 @@ class EmpathyModule(L.LightningModule):
         lambda_EI: float = 1.0,  # noqa: N803
         lambda_RE: float = 0.5,  # noqa: N803
         rationale_targets: Literal["annotated", "published"] = "annotated",
-        rationale_threshold: float = 0.5,
+        decoding: Decoding | None = None,
         optimisation: Optimisation | None = None,
         init_from: str | None = None,
         init_seed: int = 0,
@@ -97,7 +98,7 @@ class EmpathyModule(L.LightningModule):
         self.lambda_EI = lambda_EI
         self.lambda_RE = lambda_RE
         self.rationale_targets = rationale_targets
-        self.rationale_threshold = rationale_threshold
+        self.decoding = decoding or Decoding()
         self.optimisation = optimisation or Optimisation()
         response = load_encoder(encoder)
         seeker = load_encoder(encoder) if seeker_encoder in ("frozen", "trained") else None
@@ -245,7 +246,7 @@ class EmpathyModule(L.LightningModule):
         sums, weights = self._loss_terms(output, batch)
         rows, groups = batch["rows"], batch["groups"]
         self._loss(stage).update(self._total(sums, weights), rows)
-        decisions = decide(output, self.rationale_threshold)
+        decisions = decide(output, batch["clauses"], self.level_counts, self.decoding)
         annotated = batch["levels"] >= 0
         published = published_token_labels(batch["token_labels"], batch["levels"], batch["response_mask"])
         window = self._data.max_tokens
@@ -280,7 +281,7 @@ class EmpathyModule(L.LightningModule):
 
     def predict_step(self, batch: EmpathyBatch, batch_idx: int, dataloader_idx: int = 0) -> Decisions:
         """Decisions for a batch of rows."""
-        return decide(self(batch), self.rationale_threshold)
+        return decide(self(batch), batch["clauses"], self.level_counts, self.decoding)
 
     def evaluated_rows(self, stage: Stage) -> dict[str, MechanismRows]:
         """The rows that were evaluated, gathered over all processes; every process has to call this."""
@@ -330,7 +331,7 @@ class EmpathyModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what rebuilds the network and its decisions without any other file."""
         checkpoint["network"] = self.network.spec.to_state()
-        checkpoint["decisions"] = {"rationale_threshold": self.rationale_threshold}
+        checkpoint["decoding"] = asdict(self.decoding)
         checkpoint["text_encoder"] = self._data.text_encoder.to_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -106,6 +106,16 @@ def test_rationales_are_placed_by_each_rule(tmp_path):
     }
 
 
+def test_a_rationale_is_placed_where_its_own_file_has_it(tmp_path):
+    reply = "Ann: we are here for you all day yes. Bob: we are here for you all day ok."
+    theirs = reply.replace("day ok", "day long ok")
+    said = "we are here for you all day long"
+    write(
+        tmp_path, [row("ab", 0, response=reply)], [row("ab", 1, said, response=theirs)], [row("ab", 0, response=reply)]
+    )
+    assert read_epitome(tmp_path)[0][0].rationales == {IP: [(43, 70)]}
+
+
 def test_files_are_matched_by_ids_not_by_position(tmp_path):
     write(
         tmp_path,

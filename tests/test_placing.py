@@ -44,6 +44,7 @@ def test_composed_and_decomposed_characters_match_and_marks_stay_with_their_lett
     assert found == (unicodedata.normalize("NFD", composed), "loose")
     assert placed("É", "cafe\u0301 x") == ("e\u0301", "loose")
     assert placed(unicodedata.normalize("NFD", composed), "Oui, tu café là.") == (composed, "loose")
+    assert place("\u0301X", "a \u0301x") == ((2, 4), "loose")  # a mark without a letter
 
 
 def test_nothing_is_placed_for_a_blank_or_absent_rationale():
@@ -82,11 +83,11 @@ def test_aligns_a_rationale_whose_words_differ_slightly():
 
 
 def test_origin_says_which_place_is_meant():
-    """The words alone fit better elsewhere; the text around them decides."""
-    origin = "First: you are not at all alone here. Second: you are not at all alone here now."
-    text = "First: you are not at all alone, Ann. Second: you are not at all alone there now."
-    rationale = "you are not at all alone here now"
-    assert placed(rationale, text, origin=origin) == ("you are not at all alone there now", "aligned")
+    """The words alone fit Ann's as well, and first; the text around them decides."""
+    origin = "Ann: we are here for you all day yes. Bob: we are here for you all day long ok."
+    text = "Ann: we are here for you all day yes. Bob: we are here for you all day ok."
+    assert place("we are here for you all day long", text) == ((5, 32), "aligned")
+    assert place("we are here for you all day long", text, origin=origin) == ((43, 70), "aligned")
 
 
 def test_aligned_spans_need_most_of_the_rationale():

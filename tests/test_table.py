@@ -474,13 +474,12 @@ def test_streaming_checks_the_header_at_once_and_a_row_when_it_is_reached(tmp_pa
     assert len(error.value.problems) == 2
 
 
-def test_levels_can_be_required(tmp_path):
-    path = write_csv(tmp_path / "a.csv", [row(explorations="0"), row(explorations="")])
-    message = "a.csv, row 2 \\(line 3\\): not annotated for any mechanism; give a level or take the row out"
-    for read in (check_table, lambda *args, **kwargs: list(read_rows(*args, **kwargs))):
-        assert read(path, Columns(), "reddit") in (2, list(read_rows(path, Columns(), "reddit")))
-        with pytest.raises(DataError, match=message):
-            read(path, Columns(), "reddit", require_levels=True)
+def test_annotations_can_be_left_unread(tmp_path):
+    path = write_csv(tmp_path / "a.csv", [row(explorations="strong"), row(explorations="2")])
+    with pytest.raises(DataError, match="row 1 "):
+        check_table(path, Columns(), "reddit")
+    assert check_table(path, Columns(), "reddit", annotations=False) == 2
+    assert [pair.levels for pair in read_rows(path, Columns(), "reddit", annotations=False)] == [{}, {}]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

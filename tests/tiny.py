@@ -7,9 +7,10 @@ import random
 from pathlib import Path
 
 import torch
-from datamodules.records import MECHANISMS, Pair
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, RobertaConfig
+
+from datamodules.records import MECHANISMS, Pair
 
 SENTENCES = (
     "I feel so alone since my sister moved away.",
@@ -66,7 +67,8 @@ def tiny_pairs(count: int, source: str = "reddit", seed: int = 0, **fields: str)
     chooser = random.Random(f"{source}{seed}")
     pairs = []
     for number in range(count):
-        seeker = f"{chooser.choice(SENTENCES)} {chooser.choice(SENTENCES)} This is day {number // 2 * 7 + seed} of it, {source}."
+        day = number // 2 * 7 + seed
+        seeker = f"{chooser.choice(SENTENCES)} {chooser.choice(SENTENCES)} This is day {day} of it, {source}."
         chosen = chooser.sample(REPLIES, k=chooser.randint(1, 3))
         response, levels, rationales = "", dict.fromkeys(MECHANISMS, 0), {}
         for text, mechanism in chosen:
@@ -84,7 +86,7 @@ def tiny_pairs(count: int, source: str = "reddit", seed: int = 0, **fields: str)
                 levels=levels,
                 rationales=rationales,
                 **fields,
-            )  # fmt: skip
+            )
         )
     return pairs
 

@@ -82,14 +82,14 @@ class Columns:
         return mechanisms | {*self.posts, self.id, self.group, self.generator, "levels", "rationales"}
 
 
-def read_rows(path: Path, columns: Columns, source: Source, *, require_levels: bool = False) -> Iterator[Pair]:
+def read_rows(path: Path, columns: Columns, source: Source, *, annotations: bool = True) -> Iterator[Pair]:
     """Stream a table of any size in constant memory, in its order; ids and texts may repeat.
 
     Args:
         path: A `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet` file.
         columns: Its columns' names.
         source: What the rows are; messages about `clinical` ones quote no value.
-        require_levels: Refuse a row that is annotated for no mechanism.
+        annotations: Whether levels and rationales are read; otherwise their columns may hold anything.
 
     Returns:
         The rows. The file and its header are checked before it returns; a row that can't be used raises when it is
@@ -98,7 +98,7 @@ def read_rows(path: Path, columns: Columns, source: Source, *, require_levels: b
     Raises:
         DataError: The file or a row can't be used.
     """
-    parser = _Parser(path, columns, source, require_levels=require_levels)
+    parser = _Parser(path, columns, source, annotations=annotations)
 
     def stream() -> Iterator[Pair]:
         for pair in parser.pairs():
@@ -110,14 +110,14 @@ def read_rows(path: Path, columns: Columns, source: Source, *, require_levels: b
     return stream()
 
 
-def check_table(path: Path, columns: Columns, source: Source, *, require_levels: bool = False) -> int:
+def check_table(path: Path, columns: Columns, source: Source, *, annotations: bool = True) -> int:
     """Go through a table of any size in constant memory.
 
     Args:
         path: As in `read_rows`, like the other arguments.
         columns: Its columns' names.
         source: What the rows are.
-        require_levels: Refuse a row that is annotated for no mechanism.
+        annotations: Whether levels and rationales are read; otherwise their columns may hold anything.
 
     Returns:
         The number of its rows; `read_rows` can read all of them.
@@ -125,7 +125,7 @@ def check_table(path: Path, columns: Columns, source: Source, *, require_levels:
     Raises:
         DataError: With all that is wrong, each problem with file and row.
     """
-    parser = _Parser(path, columns, source, require_levels=require_levels)
+    parser = _Parser(path, columns, source, annotations=annotations)
     for _ in parser.pairs():
         pass
     parser.finish()
@@ -175,8 +175,8 @@ def read_table(path: Path, columns: Columns, source: Source) -> tuple[list[Pair]
 class _Parser:
     """A table's rows -> pairs, with the problems met on the way."""
 
-    def __init__(self, path: Path, columns: Columns, source: Source, *, require_levels: bool = False) -> None:
-        self.path, self.columns, self.source, self.require_levels = path, columns, source, require_levels
+    def __init__(self, path: Path, columns: Columns, source: Source, *, annotations: bool = True) -> None:
+        self.path, self.columns, self.source, self.annotations = path, columns, source, annotations
         self.quote = source != "clinical"
         self.report = SourceReport(str(path), "")
         self.problems: list[str] = []
@@ -223,10 +223,7 @@ class _Parser:
             return None
         seeker, response = (self._cell(cells, getattr(names, field), parse_text) for field in _POSTS)
         id_, group, generator = (self._cell(cells, getattr(names, field), parse_name) for field in _NAMES)
-        together = self._cell(cells, "levels", parse_object) or {}
-        apart = {mechanism: cells.get(name) for mechanism, name in names.level_columns.items()}
-        given = [(mechanism, parse_level(cell)) for mechanism, cell in (*together.items(), *apart.items())]
-        levels = {mechanism: level for mechanism, level in given if level is not None}
+        levels = self._levels(cells) if self.annotations else {}
         if seeker is None or response is None:
             return None
         pair = Pair(
@@ -237,12 +234,10 @@ class _Parser:
             group=group or "",
             generator=(generator or self.path.stem) if self.source == "synthetic" else "",
             levels=levels,
-            rationales=self._rationales(cells, response),
+            rationales=self._rationales(cells, response) if self.annotations else {},
         )
         for problem in pair_problems(pair, quote=self.quote):
             self.note(self._with_column_name(problem))
-        if self.require_levels and not levels:
-            self.note("not annotated for any mechanism; give a level or take the row out")
         return pair
 
     def _cell(self, cells: dict[str, Any], column: str, parse: Callable[[Any], _Parsed]) -> _Parsed | None:
@@ -251,6 +246,12 @@ class _Parser:
         except CellError as error:
             self.note(f"column '{column}' {error}")
             return None
+
+    def _levels(self, cells: dict[str, Any]) -> dict[str, Any]:
+        together = self._cell(cells, "levels", parse_object) or {}
+        apart = {mechanism: cells.get(name) for mechanism, name in self.columns.level_columns.items()}
+        given = [(mechanism, parse_level(cell)) for mechanism, cell in (*together.items(), *apart.items())]
+        return {mechanism: level for mechanism, level in given if level is not None}
 
     def _rationales(self, cells: dict[str, Any], response: str) -> dict[str, list[Span]]:
         together = self._cell(cells, "rationales", parse_object) or {}
