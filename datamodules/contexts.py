@@ -51,6 +51,7 @@ class TurnEncoder:
         self.tokenizer: Any = Tokenizer.from_str(description)
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
+        self.tokenizer.encode_special_tokens = True  # a text that spells a special token doesn't become one
 
     def encode(self, texts: Sequence[str]) -> list[IntArray]:
         """Token ids int32 [T] of each text."""

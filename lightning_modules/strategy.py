@@ -12,6 +12,7 @@ import lightning as L
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from datamodules.contexts import ClassifierFormat, Target, TurnEncoder
@@ -223,8 +224,9 @@ class StrategyClassifier(L.LightningModule):
     def _evaluation_step(self, batch: StrategyBatch, stage: Stage) -> dict[str, Any]:
         logits = self(batch)
         total, weight = self._loss_terms(logits, batch["targets"])
-        self.losses[stage].update(total / weight, batch["rows"])
-        self.tables[stage].update(batch["rows"], batch["groups"], logits, batch["targets"], batch["gold"])
+        self.losses[stage].update(total / weight, batch["rows"])  # type: ignore[operator]
+        values = (logits, batch["targets"], batch["gold"])
+        self.tables[stage].update(batch["rows"], batch["groups"], *values)  # type: ignore[operator]
         return {"described": describe_choices(self.network, logits, self.network.probabilities(logits))}
 
     def validation_step(self, batch: StrategyBatch, batch_idx: int) -> None:
@@ -242,7 +244,7 @@ class StrategyClassifier(L.LightningModule):
 
     def evaluated_rows(self, stage: Stage) -> StrategyRows:
         """The rows that were evaluated, gathered over all processes; every process has to call this."""
-        table = self.tables[stage].compute()
+        table: Tensor = self.tables[stage].compute()  # type: ignore[operator]
         size = len(self.network.spec.labels)
         logits, targets, gold = (table[:, 2 + part * size : 2 + (part + 1) * size] for part in range(3))
         probabilities = self.network.probabilities(logits.to(self.network.log_prior)).double().cpu()
@@ -266,7 +268,7 @@ class StrategyClassifier(L.LightningModule):
 
     def _log_scores(self, stage: Stage) -> None:
         scores = strategy_scores(self.evaluated_rows(stage))
-        self.log(f"{stage}/loss", self.losses[stage].compute().float())
+        self.log(f"{stage}/loss", self.losses[stage].compute().float())  # type: ignore[operator]
         self.log_dict({f"{stage}/{key}": torch.tensor(value).float() for key, value in scores.items()})
 
     def on_validation_epoch_end(self) -> None:
@@ -275,8 +277,8 @@ class StrategyClassifier(L.LightningModule):
             self._fit_temperature()
         self._log_scores("validation")
         if self.trainer.state.fn == "fit":
-            self.tables["validation"].reset()
-        self.losses["validation"].reset()
+            self.tables["validation"].reset()  # type: ignore[operator]
+        self.losses["validation"].reset()  # type: ignore[operator]
 
     def on_test_epoch_end(self) -> None:
         """Logs the test scores; the run record takes intervals and baselines from `evaluation_record`."""
@@ -306,7 +308,7 @@ class StrategyClassifier(L.LightningModule):
         picture = confusion_svg(matrix, labels, f"{stage}: {variant}")
         return EvaluationRecord(scores, table, variant, files={f"confusion_{stage}.svg": picture})
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with the encoder's and the head's rates, linear schedule."""
         named = list(self.network.named_parameters())
         encoder = [(name, values) for name, values in named if name.startswith("encoder.")]

@@ -1,11 +1,11 @@
 """A causal language model that reads packed rows and knows strategy tags, and its loss.
 
-Legend: B rows, P lines of packed rows, T tokens, V vocabulary.
+Legend: B rows, P lines of packed rows, T tokens, V vocabulary, K labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -62,10 +62,15 @@ def packed_logits(model: nn.Module, ids: Tensor, positions: Tensor, members: Ten
     Returns:
         [P, T, V].
     """
-    dtype = torch.get_autocast_dtype(ids.device.type) if torch.is_autocast_enabled(ids.device.type) else None
-    mask = attention_mask(members, dtype or next(model.parameters()).dtype)
+    kind = ids.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else _float_type(model)
+    mask = attention_mask(members, dtype)
     logits: Tensor = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
     return logits
+
+
+def _float_type(model: nn.Module) -> torch.dtype:
+    return next(values.dtype for values in model.parameters() if values.is_floating_point())
 
 
 def token_losses(logits: Tensor, labels: Tensor, members: Tensor, tag_ids: Tensor, count: int) -> TokenLosses:
@@ -92,30 +97,24 @@ def token_losses(logits: Tensor, labels: Tensor, members: Tensor, tag_ids: Tenso
     )
 
 
-def add_tags(model: Any, tokenizer: Any, tags: Mapping[str, str]) -> dict[str, int]:
-    """Adds one token for each label, and only their rows to the embeddings.
+def add_tags(model: Any, words: Sequence[Sequence[int]]) -> list[int]:
+    """Adds a token for each label, and only their rows to the embeddings.
 
-    A tag's embedding is the mean of those of the words of its label; so is its output row where the model doesn't share
-    the two.
+    The tokenizer doesn't learn of them: no text can be taken for a tag. A tag's embedding is the mean of those of its
+    label's words; so is its output row where the model doesn't share the two.
 
     Args:
         model: A Hugging Face causal language model; changed.
-        tokenizer: Its tokenizer; changed.
-        tags: Label -> the tag's text, such as "[Comforting]", which must be no token yet.
+        words: Token ids of each label's words.
 
     Returns:
-        Label -> token id.
+        A token id for each label.
     """
-    words = {label: tokenizer(f" {label}", add_special_tokens=False)["input_ids"] for label in tags}
-    known = [text for text in tags.values() if text in tokenizer.get_vocab()]
-    assert not known, f"tags that are tokens already: {known}"
-    tokenizer.add_tokens(list(tags.values()), special_tokens=True)
-    ids = {label: int(tokenizer.convert_tokens_to_ids(text)) for label, text in tags.items()}
-    if max(ids.values()) >= model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(max(ids.values()) + 1, mean_resizing=False)
-    tables = {id(table.weight): table for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    size = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(size + len(words), mean_resizing=False)
+    tables = {id(table.weight): table.weight for table in (model.get_input_embeddings(), model.get_output_embeddings())}
     with torch.no_grad():
-        for table in tables.values():
-            for label, tag_id in ids.items():
-                table.weight[tag_id] = table.weight[words[label]].mean(dim=0)
-    return ids
+        for weight in tables.values():
+            for place, ids in enumerate(words):
+                weight[size + place] = weight[list(ids)].mean(dim=0)
+    return list(range(size, size + len(words)))
