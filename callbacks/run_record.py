@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from callbacks.score_table import score_table
 from datamodules.files import replacing, write_json
 from lightning_modules.empathy import EmpathyModule, Stage
+from lightning_modules.responder import StrategyResponder
 from lightning_modules.strategy import StrategyClassifier
 from metrics.evaluation import VARIANT, Score, evaluate_mechanism, mean_over_mechanisms
 
@@ -93,7 +94,7 @@ class RunRecord(Callback):
         self._record(trainer, pl_module, "test")
 
     def _record(self, trainer: L.Trainer, module: L.LightningModule, stage: Stage) -> None:
-        if isinstance(module, StrategyClassifier):
+        if isinstance(module, StrategyClassifier | StrategyResponder):
             self._record_task(trainer, module, stage)
             return
         assert isinstance(module, EmpathyModule)
@@ -124,7 +125,7 @@ class RunRecord(Callback):
         )
         self.table = score_table(scores, stage, list(module.mechanisms))
 
-    def _record_task(self, trainer: L.Trainer, module: StrategyClassifier, stage: Stage) -> None:
+    def _record_task(self, trainer: L.Trainer, module: StrategyClassifier | StrategyResponder, stage: Stage) -> None:
         """The tasks over dialogues say themselves what is to be recorded."""
         found = module.evaluation_record(stage)  # collective: before any process leaves
         if not trainer.is_global_zero:

@@ -128,6 +128,7 @@ class ClassifierFormat:
         max_tokens: Window in tokens, special tokens included.
         max_turns: Turns of the context read at most.
         target: What is predicted.
+        merged: Whether consecutive turns of one speaker were joined in training.
     """
 
     encoder: TurnEncoder
@@ -137,6 +138,7 @@ class ClassifierFormat:
     max_tokens: int
     max_turns: int | None = None
     target: Target = "next"
+    merged: bool = False
 
     def __post_init__(self) -> None:
         """Checks the window."""
@@ -216,6 +218,7 @@ class ResponderFormat:
         max_tokens: Window in tokens for the whole row.
         max_response_tokens: Tokens of a response at most, the end token left out of the count.
         max_turns: Turns of the context read at most.
+        merged: Whether consecutive turns of one speaker were joined in training.
     """
 
     encoder: TurnEncoder
@@ -224,6 +227,7 @@ class ResponderFormat:
     max_tokens: int
     max_response_tokens: int
     max_turns: int | None = None
+    merged: bool = False
 
     def __post_init__(self) -> None:
         """Checks the window."""

@@ -22,7 +22,7 @@ from datamodules.turn_rows import RowRule
 from errors import UserError
 from lightning_modules.evaluation_record import EvaluationRecord, by_source, text_table
 from lightning_modules.losses import LevelLoss, level_terms
-from lightning_modules.networks.strategy_encoder import StrategyEncoder, StrategySpec, fit_temperature
+from lightning_modules.networks.strategy_encoder import StrategyEncoder, StrategySpec, describe_choices, fit_temperature
 from lightning_modules.optimisation import Optimisation, build_optimiser, linear_schedule
 from metrics.confusion_picture import confusion_svg
 from metrics.evaluation import Score
@@ -31,7 +31,7 @@ from metrics.row_table import RowTable
 from metrics.strategies import StrategyRows, confusion, evaluate_strategies, preference_bias, strategy_scores
 from pretrained import load_encoder, load_tokenizer
 
-__all__ = ["StrategyClassifier", "describe_choices", "encoder_window"]
+__all__ = ["StrategyClassifier", "encoder_window"]
 
 Stage = Literal["validation", "test"]
 _SHOWN = (
@@ -51,31 +51,6 @@ def encoder_window(config: dict[str, Any]) -> int | None:
     if limit is None:
         return None
     return int(limit) - (config.get("pad_token_id", 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0)
-
-
-def describe_choices(network: StrategyEncoder, logits: Tensor, probabilities: Tensor) -> list[dict[str, Any]]:
-    """Decisions as plain values, a dictionary a row.
-
-    Args:
-        network: What gave the logits.
-        logits: float32 [B, K].
-        probabilities: float32 [B, K].
-
-    Returns:
-        `strategy` (the likeliest label by logits), `probabilities {label: float}`, and with several labels a row
-        `strategies` (those of probability 0.5 and more).
-    """
-    labels = network.spec.labels
-    best = logits.argmax(dim=1).tolist()
-    rounded = probabilities.cpu().double().round(decimals=6).tolist()
-    described: list[dict[str, Any]] = [
-        {"strategy": labels[place], "probabilities": dict(zip(labels, values, strict=True))}
-        for place, values in zip(best, rounded, strict=True)
-    ]
-    if network.spec.multi_label:
-        for entry, chosen in zip(described, (logits >= 0).tolist(), strict=True):
-            entry["strategies"] = [label for label, inside in zip(labels, chosen, strict=True) if inside]
-    return described
 
 
 class StrategyClassifier(L.LightningModule):
@@ -149,6 +124,7 @@ class StrategyClassifier(L.LightningModule):
             data.max_tokens,
             data.max_turns,
             self.target,
+            data.merge_turns,
         )
 
     def _build(self, data: DialogueDataModule) -> None:
@@ -227,7 +203,7 @@ class StrategyClassifier(L.LightningModule):
         self.losses[stage].update(total / weight, batch["rows"])  # type: ignore[operator]
         values = (logits, batch["targets"], batch["gold"])
         self.tables[stage].update(batch["rows"], batch["groups"], *values)  # type: ignore[operator]
-        return {"described": describe_choices(self.network, logits, self.network.probabilities(logits))}
+        return {"described": describe_choices(self.network, logits)}
 
     def validation_step(self, batch: StrategyBatch, batch_idx: int) -> None:
         """Gathers what the validation scores need."""
@@ -240,7 +216,7 @@ class StrategyClassifier(L.LightningModule):
     def predict_step(self, batch: StrategyBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Choices for a batch of rows."""
         logits = self(batch)
-        return {"described": describe_choices(self.network, logits, self.network.probabilities(logits))}
+        return {"described": describe_choices(self.network, logits)}
 
     def evaluated_rows(self, stage: Stage) -> StrategyRows:
         """The rows that were evaluated, gathered over all processes; every process has to call this."""

@@ -175,18 +175,22 @@ class ResponderNetwork(nn.Module):
             weights: Name -> values, names as in `state_dict`.
         """
         spec = ResponderSpec(**state)
-        if spec.whole:
-            model = build_causal_lm(spec.config)
-        else:
-            model = load_causal_lm(spec.language_model, spec.weights)
-            if spec.tag_ids:
-                add_tags(model, [[0]] * len(spec.tag_ids))
-        network = cls(spec, model)
+        network = cls.empty(spec)
         missing = network.load_state_dict(weights, strict=False).missing_keys
         trained = {name for name, values in network.named_parameters() if values.requires_grad or spec.whole}
         if lost := sorted(trained.intersection(missing) - {"model.lm_head.weight"}):
             raise UserError(f"the checkpoint lacks weights of the responder: {', '.join(lost[:3])}")
         return network.eval()
+
+    @classmethod
+    def empty(cls, spec: ResponderSpec) -> ResponderNetwork:
+        """The network without its trained weights."""
+        if spec.whole:
+            return cls(spec, build_causal_lm(spec.config))
+        model = load_causal_lm(spec.language_model, spec.weights)
+        if spec.tag_ids:
+            add_tags(model, [[0]] * len(spec.tag_ids))
+        return cls(spec, model)
 
     def losses(self, batch: ResponderBatch) -> TokenLosses:
         """Negative log-likelihoods of a batch's rows."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pretrained import build_encoder
 
-__all__ = ["StrategyEncoder", "StrategySpec", "fit_temperature"]
+__all__ = ["StrategyEncoder", "StrategySpec", "describe_choices", "fit_temperature"]
 
 FARTHEST = 15
 """Turns farther from the last one than this share its embedding."""
@@ -124,6 +124,30 @@ class StrategyEncoder(nn.Module):
             return scaled.softmax(dim=-1)
         each = scaled.sigmoid()
         return each / each.sum(dim=-1, keepdim=True)
+
+
+def describe_choices(network: StrategyEncoder, logits: Tensor) -> list[dict[str, Any]]:
+    """Decisions as plain values, a dictionary a row.
+
+    Args:
+        network: What gave the logits.
+        logits: float32 [B, K].
+
+    Returns:
+        `strategy` (the likeliest label by logits), `probabilities {label: float}`, and with several labels a row
+        `strategies` (those of probability 0.5 and more).
+    """
+    labels = network.spec.labels
+    best = logits.argmax(dim=1).tolist()
+    rounded = network.probabilities(logits).cpu().double().round(decimals=6).tolist()
+    described: list[dict[str, Any]] = [
+        {"strategy": labels[place], "probabilities": dict(zip(labels, values, strict=True))}
+        for place, values in zip(best, rounded, strict=True)
+    ]
+    if network.spec.multi_label:
+        for entry, chosen in zip(described, (logits >= 0).tolist(), strict=True):
+            entry["strategies"] = [label for label, inside in zip(labels, chosen, strict=True) if inside]
+    return described
 
 
 def fit_temperature(logits: Tensor, targets: Tensor, *, multi_label: bool) -> float:

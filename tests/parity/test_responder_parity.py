@@ -44,7 +44,9 @@ def rows(form, label=None):
 
 def losses(model, batch, tags=()):
     logits = packed_logits(model, batch["ids"], batch["positions"], batch["members"])
-    return token_losses(logits, batch["labels"], batch["members"], torch.tensor(tags, dtype=torch.int64), len(batch["rows"]))
+    return token_losses(
+        logits, batch["labels"], batch["members"], torch.tensor(tags, dtype=torch.int64), len(batch["rows"])
+    )
 
 
 def collate(inputs, packed):
@@ -200,9 +202,7 @@ def test_decoding_does_not_depend_on_the_batch(options):
 
 def test_greedy_decoding_is_the_argmax_step_by_step():
     model, tags = tiny(seed=3, labels=2)
-    (found,) = generate(
-        model, PROMPTS[:1], ["a"], Decoding(sample=False), end_id=0, max_new_tokens=6, banned=tags
-    )
+    (found,) = generate(model, PROMPTS[:1], ["a"], Decoding(sample=False), end_id=0, max_new_tokens=6, banned=tags)
     ids = PROMPTS[0].tolist()
     for step, token in enumerate(found):
         logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
