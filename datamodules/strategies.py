@@ -42,6 +42,17 @@ class Scheme:
     fallback: str
     priority: tuple[str, ...]
 
+    def to_state(self) -> dict[str, Any]:
+        """As plain values for a checkpoint."""
+        parts = {name: list(parts) for name, parts in self.categories.items()}
+        return {"categories": parts, "fallback": self.fallback, "priority": list(self.priority)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Scheme:
+        """Rebuilds it."""
+        categories = {name: tuple(parts) for name, parts in state["categories"].items()}
+        return cls(categories, state["fallback"], tuple(state["priority"]))
+
     def names(self, space: LabelSpace) -> tuple[str, ...]:
         """The labels of a space, in the order of its numbers."""
         return tuple(self.categories) if space == "categories" else STRATEGIES

@@ -12,6 +12,8 @@ import torch
 from datamodules.batching import pad, token_mask
 from datamodules.contexts import ClassifierFormat, ClassifierRow
 from datamodules.dialogues import Turn
+from datamodules.sources.esconv import merge_turns
+from datamodules.strategies import Scheme
 from errors import UserError
 from inference.scorer import Device, pick_device
 from lightning_modules.checkpoints import find_checkpoint, read_checkpoint
@@ -39,12 +41,16 @@ class Strategist:
     Args:
         network: In evaluation mode.
         row_format: How it reads a dialogue.
+        scheme: The scheme that it was trained under.
         device: Where to compute.
     """
 
-    def __init__(self, network: StrategyEncoder, row_format: ClassifierFormat, device: torch.device) -> None:
+    def __init__(
+        self, network: StrategyEncoder, row_format: ClassifierFormat, scheme: Scheme, device: torch.device
+    ) -> None:
         self.network = network.to(device).eval()
         self.format = row_format
+        self.scheme = scheme
         self.device = device
 
     @classmethod
@@ -63,7 +69,8 @@ class Strategist:
             name.removeprefix(own): values for name, values in checkpoint["state_dict"].items() if name.startswith(own)
         }
         network.load_state_dict(weights)
-        return cls(network, ClassifierFormat.from_state(checkpoint["reader"]), pick_device(device))
+        scheme = Scheme.from_state(checkpoint["scheme"])
+        return cls(network, ClassifierFormat.from_state(checkpoint["reader"]), scheme, pick_device(device))
 
     def next_turns(self, contexts: Sequence[Sequence[Turn]], batch_size: int = 32) -> list[StrategyScore]:
         """What comes after each context, which may be empty; needs a classifier with target `next`."""
@@ -82,8 +89,10 @@ class Strategist:
         """
         rows = []
         for turns, turn in asked:
-            seen = turns[: turn + (self.format.target == "given")]
-            rows.append(self.format.row(seen, self.format.encoder.encode([part.text for part in seen]), turn))
+            seen = merge_turns(list(turns[:turn])) if self.format.merged else list(turns[:turn])
+            place = len(seen)
+            seen += turns[turn : turn + 1] if self.format.target == "given" else []
+            rows.append(self.format.row(seen, self.format.encoder.encode([part.text for part in seen]), place))
         order = sorted(range(len(rows)), key=lambda row: (len(rows[row].ids), row))
         scores: list[StrategyScore | None] = [None] * len(rows)
         for first in range(0, len(order), batch_size):

@@ -310,6 +310,7 @@ class StrategyResponder(L.LightningModule):
         """Adds what rebuilds the network; with adapters, keeps only what they changed."""
         checkpoint["task"] = "responder"
         checkpoint["network"] = self.network.spec.to_state()
+        checkpoint["scheme"] = self._data.scheme.to_state()
         checkpoint["reader"] = self._format.to_state()
         checkpoint["decoding"] = asdict(self.decoding)
         if not self.network.spec.whole:

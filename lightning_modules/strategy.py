@@ -297,6 +297,7 @@ class StrategyClassifier(L.LightningModule):
         """Adds what rebuilds the network and reads dialogues without any other file."""
         checkpoint["task"] = "strategy"
         checkpoint["network"] = self.network.spec.to_state()
+        checkpoint["scheme"] = self._data.scheme.to_state()
         checkpoint["reader"] = self._data.format.to_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
