@@ -63,9 +63,9 @@ class PredictionWriter(Callback):
     def _write(self, trainer: L.Trainer) -> None:
         """Each process leaves its part in the folder, the first one joins them."""
         part = self.record.folder / f".predictions-{trainer.global_rank}.part"
-        with part.open("w", encoding="utf-8") as file:
+        with part.open("w", encoding="utf-8") as lines:
             for row, found in self._found.items():
-                file.write(json.dumps([row, found]) + "\n")
+                lines.write(json.dumps([row, found]) + "\n")
         self._found = {}
         trainer.strategy.barrier("predictions")
         if trainer.is_global_zero:
@@ -73,8 +73,9 @@ class PredictionWriter(Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             file = self.record.folder / "predictions.jsonl"
             _join(parts, data, file, self.allow_clinical_text)
-            page = file.with_suffix(".html")
-            write_page(file, page, title=self.record.folder.name, allow_clinical_text=self.allow_clinical_text)
+            if isinstance(data, EmpathyDataModule):
+                page = file.with_suffix(".html")
+                write_page(file, page, title=self.record.folder.name, allow_clinical_text=self.allow_clinical_text)
         trainer.strategy.barrier("predictions joined")
 
 
@@ -89,6 +90,8 @@ def _join(
     with replacing(file) as output:
         for row in sorted(found):
             entry = _row(data, row, split_of[row], allow_clinical_text) | found[row]
+            if entry["source"] == "clinical" and not allow_clinical_text:
+                entry.pop("responses", None)  # what was written to a clinical dialogue may quote it
             entry["gold"] = entry.pop("gold")
             output.write(json.dumps(entry, ensure_ascii=False) + "\n")
     for part in parts:

@@ -75,38 +75,37 @@ def confusion(rows: StrategyRows) -> FloatArray:
     return counts
 
 
-def preference_bias(table: FloatArray, iterations: int = 100_000) -> tuple[float, FloatArray]:
+def preference_bias(table: FloatArray, rounds: int = 1000) -> tuple[float, FloatArray]:
     """How unevenly a model prefers labels whatever the gold one is (Kang et al., ACL 2024, section 4).
 
     Preferences are Bradley-Terry strengths: to predict i where j was right is a win of i over j. They are scaled to a
-    mean of 1, and the bias is their standard deviation: 0 where no label is preferred.
+    mean of 1, and the bias is their standard deviation: 0 where no label is preferred. Where the errors leave strengths
+    unbounded (a label that is never predicted, or never gold), the rounds approach the scaled limit.
 
     Args:
         table: float64 [K, K], gold i, predicted j.
-        iterations: Steps of Newman's iteration (2023) at most.
+        rounds: Of Newman's iteration (2023), a label at a time, at most.
 
     Returns:
-        The bias and the preferences float64 [K]; nan where there is no error to judge by, or where the errors leave the
-        strengths unbounded in such a way that the iteration doesn't settle.
+        The bias and the preferences float64 [K]; nan where there is no error to judge by.
     """
-    wins = table.T.astype(np.float64)  # [i, j]: i said where j was right
-    wins = wins - np.diag(np.diag(wins))
-    size = len(wins)
-    strengths = np.ones(size)
+    wins = table.T - np.diag(np.diag(table))  # [i, j]: i said where j was right
+    strengths = np.ones(len(wins))
     if not wins.any():
-        return float("nan"), np.full(size, np.nan)
-    for _ in range(iterations):
-        pairs = strengths[:, None] + strengths[None, :]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            won = np.nan_to_num(wins * strengths[None, :] / pairs).sum(axis=1)
-            lost = np.nan_to_num(wins.T / pairs).sum(axis=1)
-            updated = np.where(lost > 0, won / lost, strengths)
-        updated *= size / updated.sum()
-        settled = np.abs(updated - strengths).max() < 1e-10
-        strengths = updated
-        if settled:
-            return float(strengths.std()), strengths
-    return float("nan"), np.full(size, np.nan)
+        return float("nan"), np.full(len(wins), np.nan)
+    for _ in range(rounds):
+        before = strengths.copy()
+        for label in range(len(wins)):
+            pairs = np.maximum(strengths[label] + strengths, 1e-300)
+            lost = (wins[:, label] / pairs).sum()
+            if lost > 0:
+                strengths[label] = (wins[label] * strengths / pairs).sum() / lost
+            elif wins[label].any():
+                strengths[label] *= 2  # never lost: it grows against the others for ever
+        strengths *= len(wins) / strengths.sum()
+        if np.abs(strengths - before).max() < 1e-10:
+            break
+    return float(strengths.std()), strengths
 
 
 def calibration_error(rows: StrategyRows, bins: int = 15) -> float:
