@@ -225,7 +225,7 @@ const tiles = mechanisms.map((_, m) => {
     body.append(make("tr", "", make("th", "", gold), ...buttons.map((button, p) => make("td", p === g ? "right" : "", button))));
     return buttons;
   });
-  const head = make("tr", "", make("th", "corner", "gold ↓  predicted →"), ...levels.map((level) => make("th", "", level)));
+  const head = make("tr", "", make("th", "corner", "gold ↓ predicted\u00a0→"), ...levels.map((level) => make("th", "", level)));
   const tile = make("section", `tile m${m}`, make("h2", "", NAMES[m]), agree, make("table", "", make("thead", "", head), body));
   return { tile, agree, cells };
 });

@@ -37,7 +37,7 @@ def write_page(
         predictions: Rows as in a run's `predictions.jsonl`, or that file. A row has `id`, `source`, `levels`
             (predicted, mechanism -> 0, 1 or 2) and, where known, `generator`, `split`, `seeker_post`, `response_post`,
             `probabilities` (mechanism -> three shares), `rationales` (mechanism -> [start, end] offsets of characters
-            into the response, end exclusive) and `gold` (`levels` and `rationales` of the annotators).
+            into the response, end exclusive; shown where the predicted level is above 0) and `gold` (`levels` and `rationales` of the annotators).
         file: The page to write; its folder has to exist.
         title: Headline and window title.
         allow_clinical_text: Whether rows of a `clinical` source show their texts and rationales. Otherwise neither
@@ -122,7 +122,8 @@ def _for_page(row: Mapping[str, Any], *, with_text: bool) -> dict[str, Any]:
         response = str(row["response_post"])
         page_row["seeker"] = str(row.get("seeker_post") or "")
         page_row["response"] = response
-        page_row["spans"] = _browser_spans(row.get("rationales") or {}, response)
+        expressed = {m: spans for m, spans in (row.get("rationales") or {}).items() if row["levels"].get(m, 1) > 0}
+        page_row["spans"] = _browser_spans(expressed, response)
         page_row["goldSpans"] = _browser_spans(gold.get("rationales") or {}, response)
     return page_row
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+import datamodules.spans
 from datamodules.files import replacing_path
 from datamodules.records import MECHANISMS, Pair
 from datamodules.spans import published_labels, spans_to_labels, token_clauses, trim_offsets, word_bounds
@@ -24,7 +25,6 @@ from errors import UserError
 __all__ = ["Ragged", "RationaleSearch", "TextEncoder", "TokenisedPairs", "tokenise"]
 
 RationaleSearch = Literal["spans", "published"]
-_LAYOUT = "2"  # raise when what is stored changes
 _AT_ONCE = 2048  # rows; a tokenizer's own account of a text takes far more memory than what is kept of it
 
 
@@ -192,7 +192,9 @@ def _ragged(table: Any, name: str) -> Ragged:
 
 
 def _content_key(pairs: Sequence[Pair], encoder: TextEncoder, search: str) -> str:
-    digest = hashlib.sha256(f"{_LAYOUT}:{encoder.max_tokens}:{search}:{encoder.description}".encode())
+    digest = hashlib.sha256(f"{encoder.max_tokens}:{search}:{encoder.description}".encode())
+    for code in (__file__, datamodules.spans.__file__):  # what is stored, and how it is made
+        digest.update(Path(code).read_bytes())
     for pair in pairs:
         digest.update(f"{pair.seeker_post}\0{pair.response_post}\0{sorted(pair.rationales.items())}\n".encode())
     return digest.hexdigest()
