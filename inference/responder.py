@@ -125,21 +125,19 @@ class Responder:
             A response each.
         """
         contexts = [self._context(turn) for turn in asked]
+        choices = self.policy.choose(contexts)
         order = sorted(range(len(asked)), key=lambda row: (sum(map(len, contexts[row].tokens)), row))
         found: dict[int, Response] = {}
         for first in range(0, len(order), batch_size):
             members = order[first : first + batch_size]
-            some = [contexts[row] for row in members]
-            choices = self.policy.choose(some)
             texts = self.network.write(
                 self.format,
-                [context.tokens for context in some],
-                [choice.label for choice in choices],
-                [f"{self.policy.name}:{context.key}" for context in some],
+                [contexts[row].tokens for row in members],
+                [choices[row].label for row in members],
+                [f"{self.policy.name}:{contexts[row].key}" for row in members],
                 self.decoding,
             )
-            for row, choice, text in zip(members, choices, texts, strict=True):
-                found[row] = Response(text, choice.label, choice.probabilities)
+            found |= {row: Response(text, *choices[row]) for row, text in zip(members, texts, strict=True)}
         return [found[row] for row in range(len(asked))]
 
     def _context(self, turn: TurnAsked) -> TurnContext:

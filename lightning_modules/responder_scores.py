@@ -94,9 +94,8 @@ def _perplexities(stage: str, losses: NDArray[np.float64]) -> tuple[dict[str, Sc
             low, high = map(float, np.nanquantile(samples, (0.025, 0.975)))
         scores[f"{stage}/{key}"] = Score(value, low, high, len(losses))
         kind = "response, end token and tag" if len(columns) > 2 else "response and end token"
-        variants[f"{stage}/{key}"] = (
-            f"per token of the model's own tokenizer, {kind}; doesn't compare across tokenizers"
-        )
+        after = " after the gold tag" if sums[:, 3].any() and len(columns) == 2 else ""
+        variants[f"{stage}/{key}"] = f"per token of the model's own tokenizer, {kind}{after}"
     return scores, variants
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from datamodules.batching import pad, token_mask
 from datamodules.contexts import ResponderFormat
 from datamodules.dialogue_batches import ResponderBatch
 from errors import UserError
@@ -28,6 +29,8 @@ Weights = Literal["full", "8bit", "4bit"]
 """How a pretrained model's weights are loaded: as they are, or quantised by bitsandbytes (with LoRA only)."""
 
 END = "<|endoftext|>"
+_PROMPTS = 8
+"""Prompts whose logits are held at once."""
 
 
 @dataclass
@@ -204,16 +207,18 @@ class ResponderNetwork(nn.Module):
         Args:
             prompts: Contexts without a tag.
         """
+        parts = [self._after(prompts[first : first + _PROMPTS]) for first in range(0, len(prompts), _PROMPTS)]
+        return torch.cat(parts)[:, self.tag_ids.cpu()].softmax(dim=-1)
+
+    def _after(self, prompts: Sequence[IntArray]) -> Tensor:
+        """Logits of the token after each prompt: float64 [B, V] on the CPU."""
         device = self.tag_ids.device
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        ids = torch.zeros(len(prompts), int(lengths.max()), dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            ids[row, : len(prompt)] = torch.from_numpy(prompt.astype(np.int64))
-        places = torch.arange(ids.shape[1])
-        members = torch.where(places < lengths[:, None], torch.arange(len(prompts))[:, None], -1)
-        logits = packed_logits(self.model, ids.to(device), places.expand_as(ids).to(device), members.to(device))
-        last = logits[torch.arange(len(prompts), device=device), (lengths - 1).to(device)]  # [B, V]
-        return last[:, self.tag_ids].double().softmax(dim=-1).cpu()
+        mask = token_mask(prompts)  # [B, T]
+        places = torch.arange(mask.shape[1]).expand_as(mask)
+        members = torch.where(mask, torch.arange(len(prompts))[:, None], -1)
+        ids = pad(prompts, 0)
+        logits = packed_logits(self.model, ids.to(device), places.to(device), members.to(device))
+        return logits[torch.arange(len(prompts)), mask.sum(dim=1).to(device) - 1].double().cpu()
 
     def write(
         self,
