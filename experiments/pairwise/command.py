@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
 
     judge = steps.add_parser("judge", help="let a model judge, each task in both orders")
     judge.add_argument("study", type=Path)
-    judge.add_argument("--engine", type=Path, required=True, metavar="CONFIG", help="as for synthesize")
+    judge.add_argument(
+        "--engine", type=Path, required=True, metavar="CONFIG", help="YAML: engine (class_path, init_args), sampling"
+    )
     judge.add_argument("--name", help="names the judge (default: the engine's name)")
 
     score = steps.add_parser("score", help="break the seal and print what the judgements show")
@@ -92,7 +94,22 @@ def _rate(args: argparse.Namespace) -> int:
 
 
 def _judge(args: argparse.Namespace) -> int:
-    raise NotImplementedError
+    import asyncio
+
+    from experiments.pairwise.engine import load_judge
+    from experiments.pairwise.judge import judge_study
+    from experiments.pairwise.study import Study
+
+    def progress(done: int, total: int) -> None:
+        if done == total or done % 20 == 0:
+            print(f"{done} of {total} answers", file=sys.stderr)
+
+    study = Study(args.study)
+    judge = load_judge(args.engine, args.name, frozenset(task.source for task in study.tasks.values()))
+    unreadable = asyncio.run(judge_study(study, judge, progress))
+    if unreadable:
+        print(f"{unreadable} answers held no verdict and are not kept; the same command asks again", file=sys.stderr)
+    return 0
 
 
 def _score(args: argparse.Namespace) -> int:

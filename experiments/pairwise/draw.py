@@ -109,7 +109,7 @@ def _check_names(names: Sequence[str]) -> None:
 def _drawn(contexts: Mapping[str, Context], seed: int) -> list[str]:
     """All contexts at random, but a dialogue's second one only after each dialogue's first, and so on."""
     ranks: Counter[str] = Counter()
-    order = []
+    order: list[tuple[int, int, str]] = []
     for name in sorted(contexts, key=lambda name: seeded_key(seed, f"context:{name}")):
         ranks[contexts[name].dialogue] += 1
         order.append((ranks[contexts[name].dialogue], len(order), name))

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from errors import UserError
-from experiments.pairwise.study import Choice, Judgement, Ratings, Side, Study, rater_name
+from experiments.pairwise.study import Choice, Judgement, Ratings, Study, other_side, rater_name
 
 __all__ = ["RatingServer"]
 
@@ -86,7 +86,7 @@ class RatingServer(ThreadingHTTPServer):
         if place == len(order):
             return view
         task, left = order[_index(place, order)]
-        right = _other(left)
+        right = other_side(left)
         given = ratings.given.get((task.id, left))
         buttons = {left: 1, right: 2, "tie": 0}
         return view | {
@@ -100,7 +100,7 @@ class RatingServer(ThreadingHTTPServer):
         ratings = self._ratings(rater)
         order = ratings.order(self.study.tasks.values())
         task, left = order[_index(place, order)]
-        choices: list[Choice] = ["tie", left, _other(left)]
+        choices: list[Choice] = ["tie", left, other_side(left)]
         if type(choice) is not int or choice not in (0, 1, 2):
             raise UserError("choice is 1, 2 or 0")
         if type(seconds) not in (int, float) or not isfinite(seconds) or seconds < 0:
@@ -119,10 +119,6 @@ def _index(place: Any, order: list[Any]) -> int:
     if type(place) is not int or not 0 <= place < len(order):
         raise UserError(f"place is a whole number from 0 to {len(order) - 1}")
     return place
-
-
-def _other(side: Side) -> Side:
-    return "second" if side == "first" else "first"
 
 
 class _Handler(BaseHTTPRequestHandler):

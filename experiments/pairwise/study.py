@@ -22,7 +22,19 @@ from typing import Any, Literal, get_args
 from datamodules.splits import seeded_key
 from errors import DataError, UserError
 
-__all__ = ["Choice", "Judgement", "Key", "Ratings", "Side", "Study", "Task", "Turn", "open_key", "rater_name"]
+__all__ = [
+    "Choice",
+    "Judgement",
+    "Key",
+    "Ratings",
+    "Side",
+    "Study",
+    "Task",
+    "Turn",
+    "open_key",
+    "other_side",
+    "rater_name",
+]
 
 Side = Literal["first", "second"]
 Choice = Literal["first", "second", "tie"]
@@ -62,6 +74,7 @@ class Judgement:
         left: Which response stood first on the page or in the prompt.
         seconds: From showing to choosing.
         at: When, UTC in ISO 8601.
+        answer: What a model that judges wrote.
     """
 
     task: str
@@ -70,6 +83,7 @@ class Judgement:
     left: Side
     seconds: float
     at: str
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,11 @@ class Study:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # what a crash cut off
         return Ratings(path, self.tasks)
+
+
+def other_side(side: Side) -> Side:
+    """The response that stands right when `side` stands left."""
+    return "second" if side == "first" else "first"
 
 
 def rater_name(name: str) -> str:
