@@ -120,7 +120,7 @@ def _sides(systems: Sequence[str], contexts: Sequence[str], seed: int) -> Iterat
     """Context, first and second system of each task: of two systems, each is first in half of the contexts."""
     for number, (one, other) in enumerate(combinations(systems, 2)):
         for place, context in enumerate(sorted(contexts, key=partial(_side_key, seed, one, other))):
-            first = place < (len(contexts) + number) // 2
+            first = place < (len(contexts) + number % 2) // 2
             yield (context, one, other) if first else (context, other, one)
 
 

@@ -35,7 +35,7 @@ def load_judge(config: Path, name: str | None, sources: frozenset[str]) -> Judge
     parser.add_subclass_arguments(Engine, "engine", required=True)
     parser.add_argument("--sampling", type=Sampling, default=_SAMPLING)
     try:
-        built = parser.instantiate_classes(parser.parse_path(config))
+        built = parser.instantiate(parser.parse_path(config))
     except (ArgumentError, TypeError, OSError) as error:
         raise UserError(f"{config}: no engine can be made of it: {error}") from None
     return engine_judge(built.engine, built.sampling, name, sources)

@@ -135,4 +135,4 @@ def _turns(cells: dict[str, Any]) -> list[Turn] | None:
         isinstance(turn, dict) and turn.get("speaker") in ("seeker", "supporter") and isinstance(turn.get("text"), str)
         for turn in turns
     )
-    return [{"speaker": turn["speaker"], "text": turn["text"]} for turn in turns] if sound and turns else None
+    return [{"speaker": turn["speaker"], "text": turn["text"]} for turn in turns] if sound else None

@@ -110,7 +110,7 @@ class RatingServer(ThreadingHTTPServer):
         return self.view(rater)
 
     def _ratings(self, rater: Any) -> Ratings:
-        if rater not in self.raters:
+        if not isinstance(rater, str) or rater not in self.raters:
             raise UserError("no such rater has started; send the name to /api/start")
         return self.raters[rater]
 

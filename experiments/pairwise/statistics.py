@@ -27,6 +27,8 @@ __all__ = [
 LEVEL = 0.95
 """Confidence of every interval."""
 
+_RESAMPLES = 2000
+
 
 class Estimate(NamedTuple):
     """A number with its interval; nan where it can't be said.
@@ -192,9 +194,9 @@ def calibrated(judge: Sequence[float], human: Sequence[float], seed: int = 0) ->
     value = float(scores.mean() + errors[known].mean())
     if number < 2:
         return Estimate(value, nan, nan, number)
-    draws = np.random.default_rng(seed).integers(len(scores), size=(2000, len(scores)))
-    drawn = known[draws]
-    total = drawn.sum(1)
-    means = scores[draws].mean(1)[total > 0] + np.where(drawn, errors[draws], 0).sum(1)[total > 0] / total[total > 0]
+    size = len(scores)
+    weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=_RESAMPLES)
+    weights = weights[weights[:, known].any(1)]
+    means = weights @ scores / size + weights[:, known] @ errors[known] / weights[:, known].sum(1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), number)
