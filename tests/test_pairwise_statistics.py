@@ -90,7 +90,10 @@ def test_calibration_takes_out_what_the_judge_adds():
     found = calibrated([1, 1, 1, 1, 1, 0, 1, 1], [1, 1, 0, 0, nan, nan, nan, nan])
     assert found.value == pytest.approx(7 / 8 - 1 / 2)
     assert found.n == 4
-    assert found.low < found.value < found.high
+    # by hand: a judged context adds 1/64 + 1/8 or 1/64 - 1/8, the others 1/64, 1/64, -7/64, 1/64, squared and added up
+    error = ((2 * 9**2 + 2 * 7**2 + 3 * 1 + 7**2) / 64**2) ** 0.5
+    assert found.high == pytest.approx(0.375 + 1.959964 * error, abs=1e-6)
+    assert found.low == 0  # 0.375 less as much is below
 
 
 def test_calibration_is_what_people_said_where_they_judged_all():
@@ -102,7 +105,7 @@ def test_calibration_is_what_people_said_where_they_judged_all():
 def test_calibrated_intervals_hold_the_truth():
     rng = np.random.default_rng(3)
     held = 0
-    for _ in range(60):
+    for _ in range(300):
         human = rng.random(120) < 0.6
         judge = np.where(rng.random(120) < 0.7, human, True)  # a judge that favours the system
         shown = np.where(np.arange(120) < 60, human, nan)

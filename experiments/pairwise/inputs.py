@@ -131,8 +131,12 @@ def _turns(cells: dict[str, Any]) -> list[Turn] | None:
     if "turns" not in cells and isinstance(cells.get("seeker_post"), str):
         return [{"speaker": "seeker", "text": cells["seeker_post"]}]
     turns = cells.get("turns")
-    sound = isinstance(turns, list) and all(
+    if not isinstance(turns, list) or not all(map(_is_turn, turns)):
+        return None
+    return [{"speaker": turn["speaker"], "text": turn["text"]} for turn in turns]
+
+
+def _is_turn(turn: Any) -> bool:
+    return (
         isinstance(turn, dict) and turn.get("speaker") in ("seeker", "supporter") and isinstance(turn.get("text"), str)
-        for turn in turns
     )
-    return [{"speaker": turn["speaker"], "text": turn["text"]} for turn in turns] if sound else None
