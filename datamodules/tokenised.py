@@ -7,8 +7,6 @@ Legend: N rows, R response tokens, S seeker tokens, W words of a response.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from datamodules.files import replacing_path
 from datamodules.records import MECHANISMS, Pair
-from datamodules.spans import published_labels, spans_to_labels, trim_offsets, word_bounds
+from datamodules.spans import published_labels, spans_to_labels, token_clauses, trim_offsets, word_bounds
 
 __all__ = ["Ragged", "RationaleSearch", "TextEncoder", "TokenisedPairs", "tokenise"]
 
 RationaleSearch = Literal["spans", "published"]
-_LAYOUT = "1"  # raise when what is stored changes
+_LAYOUT = "2"  # raise when what is stored changes
 
 
 class TextEncoder:
@@ -102,6 +101,7 @@ class TokenisedPairs:
     Args:
         response: Token ids int32, R a row.
         offsets: Trimmed offsets int32, 2R a row (start and end in turn).
+        clauses: Clause number of each response token int32, R a row, -1 for special tokens.
         seeker: Token ids int32, S a row.
         words: Bounds of the response's words int32, 2W a row, those beyond the window included.
         labels: Mechanism -> token labels int8, R a row, or none for a row without a placed rationale.
@@ -112,6 +112,7 @@ class TokenisedPairs:
 
     response: Ragged
     offsets: Ragged
+    clauses: Ragged
     seeker: Ragged
     words: Ragged
     labels: dict[str, Ragged]
@@ -128,6 +129,7 @@ def _rows_to_columns(
     columns: dict[str, list[Any]] = {
         "response": [ids for ids, _, _ in responses],
         "offsets": [offsets.reshape(-1) for _, offsets, _ in responses],
+        "clauses": [token_clauses(pair.response_post, r[1]) for pair, r in zip(pairs, responses, strict=True)],
         "seeker": [ids for ids, _, _ in seekers],
         "cut": [np.array([a[2], b[2]], np.int32) for a, b in zip(responses, seekers, strict=True)],
         "words": [],
@@ -161,7 +163,7 @@ def _ragged(table: Any, name: str) -> Ragged:
 def _features() -> Any:
     from datasets import Features, List, Value
 
-    features = {name: List(Value("int32")) for name in ("response", "offsets", "seeker", "cut", "words")}
+    features = {name: List(Value("int32")) for name in ("response", "offsets", "clauses", "seeker", "cut", "words")}
     features["retokenises"] = Value("bool")
     for mechanism in MECHANISMS:
         features[f"labels_{mechanism}"] = List(Value("int8"))
@@ -188,16 +190,10 @@ def _dataset(
     built = Dataset.from_dict(_rows_to_columns(pairs, encoder, search, tokenizer), features=_features())
     if file is None:
         return built
-    file.parent.mkdir(parents=True, exist_ok=True)
     import pyarrow as pa
 
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as sink, pa.ipc.new_stream(sink, built.data.table.schema) as writer:
-            writer.write_table(built.data.table)
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing_path(file) as temporary, pa.ipc.new_stream(str(temporary), built.data.table.schema) as writer:
+        writer.write_table(built.data.table)
     return Dataset.from_file(str(file))
 
 
@@ -238,6 +234,7 @@ def tokenise(
     return TokenisedPairs(
         response=_ragged(table, "response"),
         offsets=_ragged(table, "offsets"),
+        clauses=_ragged(table, "clauses"),
         seeker=_ragged(table, "seeker"),
         words=_ragged(table, "words"),
         labels={mechanism: _ragged(table, f"labels_{mechanism}") for mechanism in MECHANISMS},
