@@ -1,6 +1,7 @@
 """The rating page in Debian's Chromium, as a person would use it."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from experiments.pairwise.command import main
 from experiments.pairwise.server import RatingServer
 from experiments.pairwise.study import Study
 
@@ -17,18 +19,18 @@ from experiments.pairwise.study import Study
 @pytest.fixture(scope="module")
 def browser():
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = shutil.which("chromium")
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1280,900"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     yield driver
     driver.quit()
 
 
 @pytest.fixture
-def page(browser, tmp_path):
-    make_study(tmp_path)
+def page(browser, tmp_path, request):
+    make_study(tmp_path, contexts=getattr(request, "param", 6))
     with RatingServer(Study(tmp_path / "study")) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -108,6 +110,29 @@ def test_a_reload_goes_on_and_a_second_rater_starts_anew(page, tmp_path):
     assert text(page, "#count") == "1 of 6, 0 judged"
     judge(page, "1", "2 of 6, 1")
     assert [one["choice"] for one in judgements(tmp_path, "01-ben")] == ["second"]  # its sides are the other way round
+
+
+@pytest.mark.parametrize("page", [40], indirect=True)
+def test_forty_contexts_judged_by_two_come_out_as_they_went_in(page, tmp_path, capsys):
+    # both say tie on contexts 0 to 7 and tagged on 8 to 27; on 28 to 39 anna says plain and ben tagged
+    for rater in ("anna", "ben"):
+        page.get(page.current_url.partition("?")[0])
+        begin(page, rater)
+        for judged in range(40):
+            until(page, lambda judged=judged: f", {judged} judged" in text(page, "#count"))
+            sides = [text(page, f"article:nth-child({side}) p") for side in (1, 2)]
+            number = int(sides[0].split()[-1])
+            wanted = "plain" if rater == "anna" and number >= 28 else "tagged"
+            press(page, "0" if number < 8 else "1" if sides[0].startswith(wanted) else "2")
+        until(page, lambda: page.find_element(By.ID, "done").is_displayed())
+    assert main(["score", str(tmp_path / "study")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "2 systems, 40 contexts; 80 judgements by 2 people"
+    assert "plain : tagged  40     0/100  0.0  50.0  50.0           0.0 [0.0, 16.1]  <0.001    <0.001" in lines
+    assert "plain : tagged, anna  40     38/62  30.0  50.0  20.0      37.5 [22.9, 54.7]" in lines
+    assert "plain : tagged, ben   40     0/100   0.0  80.0  20.0       0.0 [0.0, 10.7]" in lines
+    agreed = [line for line in lines if line.startswith("anna, ben ")]
+    assert agreed[0].split()[2:4] == ["40", "70.0"]
 
 
 def test_a_phone(page, tmp_path):

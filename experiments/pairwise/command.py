@@ -106,7 +106,11 @@ def _judge(args: argparse.Namespace) -> int:
 
     study = Study(args.study)
     judge = load_judge(args.engine, args.name, frozenset(task.source for task in study.tasks.values()))
-    unreadable = asyncio.run(judge_study(study, judge, progress))
+    try:
+        unreadable = asyncio.run(judge_study(study, judge, progress))
+    except KeyboardInterrupt:
+        print("\nStopped; the same command goes on.", file=sys.stderr)
+        return 130
     if unreadable:
         print(f"{unreadable} answers held no verdict and are not kept; the same command asks again", file=sys.stderr)
     return 0

@@ -147,11 +147,12 @@ class Study:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         head = _read_json(folder / "study.json", f"{folder} is no study; `compare export` makes one")
+        path = folder / "tasks.jsonl"
+        tasks = path.read_bytes() if path.exists() else b""
+        if not isinstance(head, dict) or hashlib.sha256(tasks).hexdigest() != head.get("tasks_sha256"):
+            raise UserError(f"{path} is not the file that was exported; restore it or export anew")
         self.question: str = head["question"]
         self.key_sha256: str = head["key_sha256"]
-        tasks = (folder / "tasks.jsonl").read_bytes()
-        if hashlib.sha256(tasks).hexdigest() != head["tasks_sha256"]:
-            raise UserError(f"{folder / 'tasks.jsonl'} is not the file that was exported; restore it or export anew")
         self.tasks = {task["id"]: Task(**task) for task in map(json.loads, tasks.decode().splitlines())}
 
     @staticmethod
