@@ -5,6 +5,7 @@ import pytest
 from pairwise_studies import answer, judge, make_study, write_rows
 
 from errors import DataError, UserError
+from experiments.pairwise.draw import System, draw_study
 from experiments.pairwise.inputs import read_contexts, read_responses
 from experiments.pairwise.study import Judgement, Study, open_key
 
@@ -58,6 +59,21 @@ def test_bad_rows_are_all_named(tmp_path):
     assert ["row 2" in error.value.problems[0], "row 3" in error.value.problems[1]] == [True, True]
 
 
+def test_texts_with_line_breaks_of_all_kinds_and_broken_ones(tmp_path):
+    text = "one\u2028two\x85three\nfour\x0bfive \U0001f499"
+    rows = [{"id": "d:1", "response": text}]
+    files = [System(name, write_rows(tmp_path / f"{name}.jsonl", rows)) for name in "ab"]
+    contexts = write_rows(tmp_path / "c.jsonl", [{"id": "d", "seeker_post": text}])
+    draw_study(files, contexts, tmp_path / "s")
+    (task,) = Study(tmp_path / "s").tasks.values()
+    assert task.context[0]["text"] == task.first == task.second == text
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"id": "d:1", "response": "\\ud83d"}\n{"id": 1, "response": ["x"]}\n')
+    with pytest.raises(DataError, match="row 1: 'id' or 'response' has half of a surrogate pair") as error:
+        read_responses(broken)
+    assert "row 2: 'id' or 'response' is of type list" in error.value.problems[1]
+
+
 def test_sides_are_balanced_and_the_tasks_are_blind(tmp_path):
     study, note = make_study(tmp_path, ("plain", "tagged", "third"), contexts=10)
     key = open_key(study)
@@ -89,8 +105,6 @@ def test_the_same_seed_draws_the_same_and_by_default_nobody_knows_it(tmp_path):
 def test_contexts_are_spread_over_dialogues(tmp_path):
     rows = [{"id": f"d{n}:{turn}", "response": f"{n} {turn}"} for n in range(4) for turn in range(5)]
     dialogues = [{"id": f"d{n}", "turns": [{"speaker": "seeker", "text": "x"}] * 5} for n in range(4)]
-    from experiments.pairwise.draw import System, draw_study
-
     files = [System(name, write_rows(tmp_path / f"{name}.jsonl", rows)) for name in "ab"]
     draw_study(files, write_rows(tmp_path / "c.jsonl", dialogues), tmp_path / "s", count=6, seed=0)
     drawn = Counter(row["context"][:2] for row in open_key(Study(tmp_path / "s")).tasks.values())
@@ -173,3 +187,16 @@ def test_judgements_of_another_study_are_refused(tmp_path):
     assert len(error.value.problems) == 7
     assert "line 1: no such task in this study" in error.value.problems[0]
     assert "line 7: not a judgement" in error.value.problems[6]
+
+
+def test_files_from_other_machines(tmp_path):
+    study, _ = make_study(tmp_path)
+    path = judge(study, "anna", lambda row, left: "plain").path
+    path.with_name("00-ben.jsonl").write_text(path.read_text())
+    assert [(ratings.number, ratings.rater) for ratings in study.ratings("judgements")] == [(0, "anna"), (0, "ben")]
+    path.with_name("01-Anna.jsonl").write_text("")
+    path.with_name("cy.jsonl").write_text("")
+    with pytest.raises(DataError) as error:
+        study.ratings("judgements")
+    named = [problem.partition(":")[0].rpartition("/")[2] for problem in error.value.problems]
+    assert named == ["cy.jsonl", "00-anna.jsonl", "01-Anna.jsonl"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.sources.cells import CellError, parse_name, parse_text
 from datamodules.sources.formats import raw_rows
 from errors import DataError
 from experiments.pairwise.study import Turn
@@ -44,15 +45,19 @@ def read_responses(path: Path) -> dict[str, str]:
     responses: dict[str, str] = {}
     problems = []
     for row in raw_rows(path, ("id", "response")):
-        name, response = row.cells.get("id"), row.cells.get("response")
+        try:
+            name, response = parse_name(row.cells.get("id")), parse_text(row.cells.get("response"))
+        except CellError as error:
+            problems.append(f"{row.where(path)}: 'id' or 'response' {error}")
+            continue
         if row.problem:
             problems.append(f"{row.where(path)}: {row.problem}")
-        elif name is None or not isinstance(response, str):
-            problems.append(f"{row.where(path)}: needs 'id' and 'response' (text), as `respond` writes them")
-        elif str(name) in responses:
+        elif not name or row.cells.get("response") is None:
+            problems.append(f"{row.where(path)}: needs 'id' and 'response', as `respond` writes them")
+        elif name in responses:
             problems.append(f"{row.where(path)}: the id stands in an earlier row too; leave one response an id")
         else:
-            responses[str(name)] = response
+            responses[name] = response
     if problems:
         raise DataError(problems)
     return responses
@@ -108,8 +113,11 @@ def _rows(path: Path) -> dict[str, tuple[str, list[Turn]]]:
     dialogues: dict[str, tuple[str, list[Turn]]] = {}
     problems = []
     for row in raw_rows(path):
-        turns = _turns(row.cells)
-        name = str(row.cells.get("id", row.number - 1))
+        try:
+            name, turns = parse_name(row.cells.get("id")) or str(row.number - 1), _turns(row.cells)
+        except CellError as error:
+            problems.append(f"{row.where(path)}: 'id' or a text {error}")
+            continue
         if row.problem:
             problems.append(f"{row.where(path)}: {row.problem}")
         elif turns is None:
@@ -128,15 +136,13 @@ def _rows(path: Path) -> dict[str, tuple[str, list[Turn]]]:
 
 def _turns(cells: dict[str, Any]) -> list[Turn] | None:
     """The row's turns; None where it has none that can be used."""
-    if "turns" not in cells and isinstance(cells.get("seeker_post"), str):
-        return [{"speaker": "seeker", "text": cells["seeker_post"]}]
     turns = cells.get("turns")
+    if turns is None and cells.get("seeker_post") is not None:
+        turns = [{"speaker": "seeker", "text": cells["seeker_post"]}]
     if not isinstance(turns, list) or not all(map(_is_turn, turns)):
         return None
-    return [{"speaker": turn["speaker"], "text": turn["text"]} for turn in turns]
+    return [{"speaker": turn["speaker"], "text": parse_text(turn.get("text"))} for turn in turns]
 
 
 def _is_turn(turn: Any) -> bool:
-    return (
-        isinstance(turn, dict) and turn.get("speaker") in ("seeker", "supporter") and isinstance(turn.get("text"), str)
-    )
+    return isinstance(turn, dict) and turn.get("speaker") in ("seeker", "supporter")

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ Turn = dict[str, str]
 """`speaker` (seeker or supporter) and `text`."""
 
 _NAME = re.compile(r"\w[\w-]{0,39}")
+_FILE = re.compile(rf"[0-9]+-{_NAME.pattern}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Ratings:
     def add(self, judgement: Judgement) -> None:
         """Appends the judgement; returns when the disk has it."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(judgement), ensure_ascii=False) + "\n")
+            file.write(json.dumps(asdict(judgement)) + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.given[judgement.task, judgement.left] = judgement
@@ -161,7 +163,7 @@ class Study:
         for path in (folder, key_path):
             if path.exists():
                 raise UserError(f"{path} exists; choose another place, since a study is never overwritten")
-        lines = "".join(json.dumps(asdict(task), ensure_ascii=False) + "\n" for task in tasks).encode()
+        lines = "".join(json.dumps(asdict(task)) + "\n" for task in tasks).encode()
         sealed = json.dumps(asdict(key), ensure_ascii=False, indent=1).encode()
         folder.mkdir(parents=True)
         (folder / "tasks.jsonl").write_bytes(lines)
@@ -175,8 +177,20 @@ class Study:
         (folder / "study.json").write_text(json.dumps(head, ensure_ascii=False, indent=1), encoding="utf-8")
 
     def ratings(self, kind: Literal["judgements", "judges"]) -> list[Ratings]:
-        """All raters' files of a kind, by number."""
-        return [Ratings(path, self.tasks) for path in sorted((self.folder / kind).glob("[0-9]*-*.jsonl"))]
+        """All raters' files of a kind, by number.
+
+        Raises:
+            DataError: A file isn't named `<number>-<name>.jsonl`, two are of one rater, or a line is no judgement.
+        """
+        paths = sorted((self.folder / kind).glob("*.jsonl"))
+        problems = [f"{path}: name it <number>-<rater>.jsonl" for path in paths if not _FILE.fullmatch(path.stem)]
+        raters = Counter(path.stem.partition("-")[2].casefold() for path in paths)
+        for path in paths:
+            if raters[path.stem.partition("-")[2].casefold()] > 1:
+                problems.append(f"{path}: another file is of the same rater; rename one of them or take it out")
+        if problems:
+            raise DataError(problems)
+        return [Ratings(path, self.tasks) for path in paths]
 
     def rater(self, name: str, kind: Literal["judgements", "judges"] = "judgements") -> Ratings:
         """The file of a rater, new or known; names are the same whatever their case.
