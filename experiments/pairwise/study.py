@@ -14,7 +14,6 @@ import json
 import os
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -184,10 +183,12 @@ class Study:
         """
         paths = sorted((self.folder / kind).glob("*.jsonl"))
         problems = [f"{path}: name it <number>-<rater>.jsonl" for path in paths if not _FILE.fullmatch(path.stem)]
-        raters = Counter(path.stem.partition("-")[2].casefold() for path in paths)
-        for path in paths:
-            if raters[path.stem.partition("-")[2].casefold()] > 1:
-                problems.append(f"{path}: another file is of the same rater; rename one of them or take it out")
+        names = [path.stem.partition("-")[2].casefold() for path in paths]
+        problems += [
+            f"{path}: another file is of the same rater; rename one of them or take it out"
+            for path, name in zip(paths, names, strict=True)
+            if names.count(name) > 1
+        ]
         if problems:
             raise DataError(problems)
         return [Ratings(path, self.tasks) for path in paths]
