@@ -6,7 +6,9 @@ import json
 import logging
 import os
 import re
+import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,14 +19,16 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
 from callbacks.progress import progress
 from callbacks.run_record import RunRecord, environment
+from callbacks.step_checkpoint import StepCheckpoint
 from callbacks.step_seed import StepSeed
 from errors import UserError
-from lightning_modules.checkpoints import BEST, LAST, find_checkpoint, run_of
+from lightning_modules.checkpoints import BEST, LAST, find_checkpoint, read_checkpoint, run_of
 
 __all__ = ["TrainingCLI", "main"]
 
@@ -117,11 +121,26 @@ class TrainingCLI(LightningCLI):
         """Claims the run's folder before anything expensive happens."""
         options = self._options
         if options.ckpt_path and options.ckpt_path != "last":
-            options.ckpt_path = str(find_checkpoint(options.ckpt_path))
+            options.ckpt_path = str(self._usable_checkpoint(options.ckpt_path))
+        elif self.subcommand != "fit":
+            raise UserError(f"{self.subcommand} is for a trained model; name its run: --ckpt_path RUN")
         self.folder = self._find_folder(options)
+        if "verbose" in options:
+            options.verbose = False  # Lightning's table of what ours shows
         if options.ckpt_path == "last":
             file = self.folder / "checkpoints" / LAST
             options.ckpt_path = str(file) if file.is_file() else None
+
+    def _usable_checkpoint(self, run_or_file: str) -> Path:
+        """The run's last checkpoint for `fit`, which goes on with it; the one that its protocol tests for the others."""
+        continues = self.subcommand == "fit"
+        path = find_checkpoint(run_or_file, (LAST,) if continues else (BEST, LAST))
+        if continues and "optimizer_states" not in read_checkpoint(path):
+            raise UserError(
+                f"--ckpt_path {path}: it holds weights alone, so training can't go on from it; "
+                f"continue from {LAST}, or start a new run with --model.init_from {path}"
+            )
+        return path
 
     @property
     def _options(self) -> Namespace:
@@ -129,7 +148,7 @@ class TrainingCLI(LightningCLI):
 
     def _find_folder(self, options: Namespace) -> Path:
         if getattr(rank_zero_only, "rank", 0) != 0:
-            return Path(os.environ.get(_FOLDER, options.runs))
+            return Path(os.environ.get(_FOLDER) or Path(options.runs, options.run_name or ""))
         runs = Path(options.runs)
         base = _config_name([str(path) for path in options.config or []])
         folder = self._continued(options, runs)
@@ -157,7 +176,7 @@ class TrainingCLI(LightningCLI):
         """Adds what every run has: record, checkpoints, progress, step seeds, loggers."""
         options = self._options
         trainer = self._get(self.config_init, "trainer")
-        protocol = {"seed": options.seed_everything, "checkpoint": options.test_checkpoint}
+        protocol = {"seed": options.seed_everything, "checkpoint": options.ckpt_path}
         self.record = RunRecord(self.folder, self._write_config, protocol)
         extra: list[Callback] = [
             self.record,
@@ -179,15 +198,9 @@ class TrainingCLI(LightningCLI):
     def _checkpoint_callbacks(self, options: Namespace) -> list[Callback]:
         place = str(self.folder / "checkpoints")
         shared: dict[str, Any] = {"dirpath": place, "enable_version_counter": False, "auto_insert_metric_name": False}
-        callbacks: list[Callback] = [
-            ModelCheckpoint(**shared, filename=Path(LAST).stem, save_on_train_epoch_end=True, save_on_exception=True)
-        ]
+        callbacks: list[Callback] = [ModelCheckpoint(**shared, filename=Path(LAST).stem, save_on_train_epoch_end=True)]
         if options.checkpoint_every_n_steps:
-            callbacks.append(
-                ModelCheckpoint(
-                    **shared, filename=Path(LAST).stem, every_n_train_steps=options.checkpoint_every_n_steps
-                )
-            )
+            callbacks.append(StepCheckpoint(self.record, options.checkpoint_every_n_steps))
         if options.test_checkpoint == "best":
             callbacks.append(
                 ModelCheckpoint(
@@ -232,12 +245,17 @@ class TrainingCLI(LightningCLI):
 
     def _plain_config(self) -> dict[str, Any]:
         parser = self._parser(self.subcommand)
-        text = parser.dump(self._options, format="json", skip_none=False, skip_validation=True)
+        text = parser.dump(self._options, format="json", skip_unset=False, skip_validation=True)
         return cast(dict[str, Any], json.loads(text))
 
     def _write_config(self, path: Path) -> None:
+        """Writes the configuration as another run can take it: without this run's name, nor where a fit went on from."""
+        options = self._options.clone()
+        options.run_name = None
+        if self.subcommand == "fit":
+            options.ckpt_path = None
         self._parser(self.subcommand).save(
-            self._options, str(path), skip_none=False, overwrite=True, multifile=False, skip_validation=True
+            options, str(path), skip_unset=False, overwrite=True, multifile=False, skip_validation=True
         )
 
     def after_fit(self) -> None:
@@ -246,8 +264,10 @@ class TrainingCLI(LightningCLI):
             return
         place = self.record.folder / "checkpoints"
         self.trainer.strategy.barrier("checkpoints written")
-        chosen = [file for file in (place / BEST, place / LAST) if file.is_file()]
+        names = (BEST, LAST) if self._options.test_checkpoint == "best" else (LAST,)
+        chosen = [place / name for name in names if (place / name).is_file()]
         path = str(chosen[0]) if chosen else None
+        self.record.protocol["checkpoint"] = Path(path or LAST).stem
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
 
 
@@ -270,9 +290,9 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for pattern in (
-        r".*does not have many workers.*", r".*Found \d+ module\(s\) in eval mode.*", r".*`log_every_n_steps`.*",
+        r".*does not have many workers.*", r".*Found \d+ module\(s\) in eval mode.*", r".*logging interval.*",
         r".*exists and is not empty.*", r".*isinstance\(treespec, LeafSpec\).*", r".*srun. command.*",
-        r".*not resumable.*", r"LightningCLI's args parameter is intended.*",
+        r".*not resumable.*", r".*custom batch sampler.*", r"LightningCLI's args parameter is intended.*",
         r".*Total length of `?(DataLoader|list|CombinedLoader).*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
@@ -283,6 +303,14 @@ def _one_line(error: ArgumentError) -> str:
     lines = [line.strip(" -") for line in str(error).strip().splitlines() if line.strip(" -")]
     head, tail = lines[0], lines[-1]
     return head if head == tail else f"{head}\n  {tail}"
+
+
+def _said_to_user(error: BaseException) -> UserError | None:
+    """The message to the user that jsonargparse wrapped into an error of its own, if there is one."""
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, UserError):
+        reason = reason.__cause__ or reason.__context__
+    return reason
 
 
 def main(argv: list[str]) -> int:
@@ -315,13 +343,26 @@ def main(argv: list[str]) -> int:
                 "use_distributed_sampler": False,
                 "num_sanity_val_steps": 0,
                 "enable_model_summary": False,
+                "log_every_n_steps": 10,
             },
             args=argv,
         )
     except ArgumentError as error:
         raise UserError(_one_line(error)) from None
+    except ValueError as error:
+        raise _said_to_user(error) or error from None
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from None
+    except SystemExit:  # Lightning's answer to Ctrl+C
+        begun = os.environ.get(_FOLDER)
+        if begun and Path(begun, "checkpoints", LAST).is_file():
+            print(f"interrupted; go on with --ckpt_path {begun}", file=sys.stderr)
+        raise
     finally:
         folder = os.environ.pop(_FOLDER, None)
+        if folder is not None:
+            with suppress(OSError):  # it holds something, as a rule
+                Path(folder).rmdir()
     if cli.trainer.is_global_zero:
         if cli.record.table:
             print(cli.record.table)

@@ -33,11 +33,24 @@ def fit(name: str, runs: Path, data: str, seed: int, config: str, *options: str)
         resume = ["--ckpt_path", "last"] if folder.is_dir() else []
         subprocess.run(
             [
-                sys.executable, "cli.py", "fit", "--config", config, "--data.reddit", data, "--run_name", name,
-                "--runs", str(runs), "--seed_everything", str(seed), *options, *resume,
+                sys.executable,
+                "cli.py",
+                "fit",
+                "--config",
+                config,
+                "--data.reddit",
+                data,
+                "--run_name",
+                name,
+                "--runs",
+                str(runs),
+                "--seed_everything",
+                str(seed),
+                *options,
+                *resume,
             ],
             check=True,
-        )  # fmt: skip
+        )
     return folder
 
 
@@ -54,7 +67,7 @@ def published(runs: Path, data: str, seed: int) -> dict[str, Path]:
             *options,
             "--model.mechanisms",
             f"[{mechanism}]",
-        )  # fmt: skip
+        )
         for mechanism in MECHANISMS
     }
 

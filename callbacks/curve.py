@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -68,6 +69,12 @@ class CurveLogger(Logger):
         """Writes the file, if the last time was some seconds ago: Lightning asks at every logged step."""
         if time.monotonic() - self._saved > _SECONDS:
             self._write()
+
+    @rank_zero_only
+    def keep(self) -> None:
+        """Writes the file now, and again when the step at hand is logged, which happens after its checkpoint."""
+        self._write()
+        self._saved = -math.inf
 
     def _write(self) -> None:
         if not self._rows:

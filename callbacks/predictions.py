@@ -1,4 +1,4 @@
-"""Predictions of the DataModule's own rows: `predictions.jsonl` in the run's folder."""
+"""Predictions of the DataModule's own rows: `predictions.jsonl` and a page to look at them, in the run's folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from callbacks.rationale_page import write_page
 from callbacks.run_record import RunRecord
 from datamodules.batching import EmpathyBatch
 from datamodules.empathy import EmpathyDataModule
@@ -66,7 +67,10 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero:
             parts = [self.record.folder / f".predictions-{rank}.part" for rank in range(trainer.world_size)]
             data = trainer.datamodule  # type: ignore[attr-defined]
-            _join(parts, data, self.record.folder / "predictions.jsonl", self.allow_clinical_text)
+            file = self.record.folder / "predictions.jsonl"
+            _join(parts, data, file, self.allow_clinical_text)
+            page = file.with_suffix(".html")
+            write_page(file, page, title=self.record.folder.name, allow_clinical_text=self.allow_clinical_text)
         trainer.strategy.barrier("predictions joined")
 
 

@@ -17,6 +17,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from callbacks.curve import CurveLogger
 from callbacks.score_table import score_table
 from datamodules.files import write_json
 from lightning_modules.empathy import EmpathyModule, Stage
@@ -77,10 +78,19 @@ class RunRecord(Callback):
             return
         self._recorded = True
         data = trainer.datamodule  # type: ignore[attr-defined]
-        self.write_config(self.folder / "config.yaml")
+        _warn_of_losses(data.manifest)
+        config = self.folder / "config.yaml"
+        if stage == "predict" and config.is_file():
+            return  # the folder is that of the run that trained the model
+        self.write_config(config)
         write_json(self.folder / "manifest.json", data.manifest)
         write_json(self.folder / "environment.json", environment())
-        _warn_of_losses(data.manifest)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps the curve up to the checkpoint, so that a run resumed from it has all of it."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CurveLogger):
+                logger.keep()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Records the scores of `validate`; during `fit` they go to the curve alone."""

@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 def _number(value: float) -> str:
-    return "  - " if value != value else f"{value:.3f}".replace("0.", " .", 1).strip()
+    return "-" if value != value else f"{value:.3f}".replace("0.", ".", 1)
 
 
 def score_table(scores: Mapping[str, Score], stage: str, mechanisms: Sequence[str]) -> str:
@@ -40,7 +40,7 @@ def score_table(scores: Mapping[str, Score], stage: str, mechanisms: Sequence[st
         for key, _, suffix in _COLUMNS:
             score = scores[f"{stage}/{name}/{key}"]
             cells.append(_number(score.value))
-            intervals.append(f"{_number(score.low)}-{_number(score.high)}")
+            intervals.append(f"{_number(score.low)} to {_number(score.high)}")
             trivial.append(_number(scores[f"{stage}/{name}/{key}{suffix}"].value))
         body += [cells, intervals, trivial]
     widths = [max(len(line[column]) for line in [header, *body]) for column in range(len(header))]

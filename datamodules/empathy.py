@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import DataLoader
 
 from datamodules.batching import EmpathyBatch, EvaluationBatches, PairCollator, RowNumbers, TrainBatches
@@ -26,6 +27,9 @@ from errors import DataError, UserError
 from pretrained import load_tokenizer
 
 __all__ = ["EmpathyDataModule", "SourceColumns", "default_cache"]
+
+
+TestSource = Literal["reddit", "clinical", "synthetic"]
 
 
 def default_cache() -> str:
@@ -60,7 +64,8 @@ class EmpathyDataModule(L.LightningDataModule):
         clinical: Tables of clinical pairs (CSV, JSON Lines or Parquet). Their text never reaches a log, a tracker, an
             error message, a cache or predictions.
         synthetic: Tables of synthetic pairs, one or several generators.
-        test_on: The source whose rows are tested.
+        test_on: The source whose rows are tested, or several (scores are then given for each as well); null: the first
+            of Reddit, clinical and synthetic that is given.
         columns: Column names of the tables.
         split: Shares, seed and unit of the division.
         mix: How synthetic and other rows join the training rows.
@@ -85,7 +90,7 @@ class EmpathyDataModule(L.LightningDataModule):
         reddit: str | None = None,
         clinical: str | list[str] | None = None,
         synthetic: str | list[str] | None = None,
-        test_on: Literal["reddit", "clinical", "synthetic"] | None = None,
+        test_on: TestSource | list[TestSource] | None = None,
         columns: SourceColumns | None = None,
         split: SplitOptions | None = None,
         mix: MixOptions | None = None,
@@ -110,7 +115,7 @@ class EmpathyDataModule(L.LightningDataModule):
         self.mix = mix or MixOptions()
         self.leakage = leakage
         self.encoder = encoder
-        self.mechanisms: list[Mechanism] = list(mechanisms or MECHANISMS)
+        self.mechanisms: list[Mechanism] = list(dict.fromkeys(mechanisms or MECHANISMS))
         self.max_tokens = max_tokens
         self.batch_size = batch_size
         self.evaluation_batch_size = evaluation_batch_size
@@ -122,24 +127,27 @@ class EmpathyDataModule(L.LightningDataModule):
         self.cache = Path(default_cache() if cache is None else cache).expanduser() if cache != "" else None
         if not (reddit or self.files["clinical"] or self.files["synthetic"]):
             raise UserError("no data: give at least one of --data.reddit, --data.clinical, --data.synthetic")
-        self.test_on = test_on or self._default_test()
+        for name in ("batch_size", "evaluation_batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--data.{name} is {getattr(self, name)}; it is 1 or more")
+        self.test_on: list[str] = _as_list(test_on) or [self._default_test()]
         self._check_test_source()
         if len(self.mechanisms) == 1 and self.mix.mechanism is None:
-            self.mix.mechanism = self.mechanisms[0]
+            self.mix = replace(self.mix, mechanism=self.mechanisms[0])
         self.pairs: list[Pair] = []
         self.rows: dict[SplitName, list[int]] = {}
         self.manifest: dict[str, Any] = {}
         self._resume = (0, 0)
 
-    def _default_test(self) -> Literal["reddit", "clinical", "synthetic"]:
+    def _default_test(self) -> TestSource:
         if self.reddit:
             return "reddit"
         return "clinical" if self.files["clinical"] else "synthetic"
 
     def _check_test_source(self) -> None:
-        given = self.reddit if self.test_on == "reddit" else self.files[self.test_on]
-        if not given:
-            raise UserError(f"--data.test_on {self.test_on}: no {self.test_on} rows are given (--data.{self.test_on})")
+        for source in self.test_on:
+            if not (self.reddit if source == "reddit" else self.files[source]):
+                raise UserError(f"--data.test_on {source}: no {source} rows are given (--data.{source})")
 
     def prepare_data(self) -> None:
         """Nothing to fetch: `cli.py prepare` does that, on purpose and with the licence in view."""
@@ -149,13 +157,12 @@ class EmpathyDataModule(L.LightningDataModule):
         if self.rows:
             return
         self.pairs, reports, dropped = self._read()
-        self.groups = group_rows(self.pairs, self.split.by)
         base, synthetic, evaluation = self._divide()
         base, synthetic = self._keep_labelled(base, dropped), self._keep_labelled(synthetic, dropped)
         evaluation = {split: self._keep_labelled(rows, dropped) for split, rows in evaluation.items()}
         if not any((base, synthetic, *evaluation.values())):
             raise DataError([f"no row has a level of {', '.join(self.mechanisms)}; nothing to train or test"])
-        synthetic, leaks, base = self._guard(base, synthetic, evaluation, dropped)
+        base, synthetic, leaks = self._guard(base, synthetic, evaluation, dropped)
         mix = mix_rows(self.pairs, base, synthetic, self.mix)
         self.rows = {"train": mix.rows, **evaluation}
         self._tokenise()
@@ -166,28 +173,25 @@ class EmpathyDataModule(L.LightningDataModule):
 
     def _read(self) -> tuple[list[Pair], list[dict[str, Any]], Counter[str]]:
         """All rows of all sources, each reader's report, and why rows were left out afterwards."""
-        found: list[Pair] = []
+        found: list[tuple[Pair, Path]] = []
         reports: list[dict[str, Any]] = []
         problems: list[str] = []
         readers: list[tuple[Any, ...]] = [(read_epitome, Path(self.reddit))] if self.reddit else []
         for source in ("clinical", "synthetic"):
             columns = getattr(self.columns, source)
             readers += [(read_table, Path(file), columns, source) for file in self.files[source]]
-        for reader, *arguments in readers:
+        for reader, path, *arguments in readers:
             try:
-                rows, report = reader(*arguments)
+                rows, report = reader(path, *arguments)
             except DataError as error:
                 problems += error.problems
             else:
-                found += rows
+                found += [(pair, path) for pair in rows]
                 reports.append(asdict(report))
         if problems:
             raise DataError(problems)
-        pairs: dict[str, Pair] = {}
-        twice = [pair.uid for pair in found if pairs.setdefault(pair.uid, pair) is not pair]
-        if twice:
-            raise DataError(f"id '{uid}' is in two files of one source; make ids unique" for uid in twice)
-        return sorted(pairs.values(), key=lambda pair: pair.uid), reports, Counter()
+        pairs, repeated = _without_repeats(found)
+        return pairs, reports, Counter({"the same row in another file": repeated} if repeated else {})
 
     def _has_label(self, row: int) -> bool:
         return any(name in self.pairs[row].levels for name in self.mechanisms)
@@ -202,10 +206,10 @@ class EmpathyDataModule(L.LightningDataModule):
     def _clinical_trains(self) -> bool:
         if self.mix.mode == "ratio":
             return bool((self.mix.weights or {}).get("clinical"))
-        return self.test_on != "clinical" or not (self.reddit or self._synthetic_is_base())
+        return "clinical" not in self.test_on or not (self.reddit or self._synthetic_is_base())
 
     def _synthetic_is_base(self) -> bool:
-        return self.test_on == "synthetic" or not (self.reddit or self.files["clinical"])
+        return "synthetic" in self.test_on or not (self.reddit or self.files["clinical"])
 
     def _divide(self) -> tuple[list[int], list[int], dict[SplitName, list[int]]]:
         """Base rows, synthetic candidates, and the evaluation splits."""
@@ -215,11 +219,16 @@ class EmpathyDataModule(L.LightningDataModule):
         by_source: dict[Source, list[int]] = {}
         for row, pair in enumerate(self.pairs):
             by_source.setdefault(pair.source, []).append(row)
+        self.groups = [pair.uid for pair in self.pairs]
         for source, rows in by_source.items():
             if source == "synthetic" and not self._synthetic_is_base():
                 synthetic += rows
-            elif source == "clinical" and not self._clinical_trains():
-                evaluation["test"] += rows if self.test_on == "clinical" else []
+                continue
+            # Within a source: what a run adds to it must not change its split. The guard looks across sources.
+            for row, group in zip(rows, group_rows([self.pairs[row] for row in rows], self.split.by), strict=True):
+                self.groups[row] = group
+            if source == "clinical" and not self._clinical_trains():
+                evaluation["test"] += rows if "clinical" in self.test_on else []
             else:
                 for row, part in zip(rows, self._split_source(source, rows), strict=True):
                     if part == "train":
@@ -229,9 +238,7 @@ class EmpathyDataModule(L.LightningDataModule):
         return base, synthetic, evaluation
 
     def _split_source(self, source: Source, rows: Sequence[int]) -> list[SplitName]:
-        options = SplitOptions(
-            self.split.validation, self.split.test if source == self.test_on else 0.0, self.split.seed, self.split.by
-        )
+        options = replace(self.split, test=self.split.test if source in self.test_on else 0.0)
         strata = [[f"{name}/{level}" for name, level in self.pairs[row].levels.items()] for row in rows]
         parts = split_groups([self.groups[row] for row in rows], strata, options)
         return [SPLITS[part] for part in parts]
@@ -242,8 +249,8 @@ class EmpathyDataModule(L.LightningDataModule):
         synthetic: list[int],
         evaluation: dict[SplitName, list[int]],
         dropped: Counter[str],
-    ) -> tuple[list[int], list[Leak], list[int]]:
-        """Compares whatever may train with whatever evaluates."""
+    ) -> tuple[list[int], list[int], list[Leak]]:
+        """Compares whatever may train with whatever evaluates; base and synthetic rows that may stay, and the leaks."""
         evaluated = [self.pairs[row] for rows in evaluation.values() for row in rows]
         leaks = find_leaks([self.pairs[row] for row in (*base, *synthetic)], evaluated)
         if leaks and self.leakage == "error":
@@ -262,7 +269,7 @@ class EmpathyDataModule(L.LightningDataModule):
             synthetic = [row for row in synthetic if self.pairs[row].uid not in bad]
             if bad:
                 dropped["belongs together with an evaluation row"] += count - len(base) - len(synthetic)
-        return synthetic, leaks, base
+        return base, synthetic, leaks
 
     def _tokenise(self) -> None:
         tokenizer = load_tokenizer(self.encoder)
@@ -281,11 +288,9 @@ class EmpathyDataModule(L.LightningDataModule):
         self.levels = np.array(
             [[pair.levels.get(name, -1) for name in self.mechanisms] for pair in self.pairs], dtype=np.int64
         )
-        _, group_numbers = np.unique(self.groups, return_inverse=True)
-        self.group_numbers: npt.NDArray[np.int64] = group_numbers.astype(np.int64)
-        posts = [pair.seeker_post for pair in self.pairs]
-        _, first, numbers = np.unique(posts, return_index=True, return_inverse=True)
-        self.posts: npt.NDArray[np.int64] = numbers.astype(np.int64)
+        self.group_numbers = _numbered(self.groups)
+        self.posts = _numbered([pair.seeker_post for pair in self.pairs])
+        _, first = np.unique(self.posts, return_index=True)
         self.seeker_posts = [self.tokens.seeker[row] for row in first]
 
     def _describe(
@@ -316,9 +321,11 @@ class EmpathyDataModule(L.LightningDataModule):
         )
 
     def _rationale_cut(self, mechanism: str, row: int) -> bool:
-        spans = self.pairs[row].rationales.get(mechanism, [])
-        offsets = self.tokens.offsets[row]
-        return bool(spans) and max(end for _, end in spans) > (int(offsets.max()) if len(offsets) else 0)
+        if not self.tokens.cut[row, 0]:
+            return False
+        pair, end_of_window = self.pairs[row], int(self.tokens.offsets[row].max())
+        spans = pair.rationales.get(mechanism, [])
+        return any(len(pair.response_post[:end].rstrip()) > end_of_window for _, end in spans)
 
     @property
     def split_hash(self) -> str:
@@ -357,8 +364,6 @@ class EmpathyDataModule(L.LightningDataModule):
         )
 
     def _loader(self, batches: TrainBatches | EvaluationBatches, evaluation: bool) -> DataLoader[EmpathyBatch]:
-        import torch
-
         return DataLoader(
             RowNumbers(len(self.pairs)),  # type: ignore[arg-type]
             batch_sampler=batches,
@@ -368,14 +373,16 @@ class EmpathyDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def _train_batches(self) -> TrainBatches:
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        lengths = self.tokens.response.lengths
+        return TrainBatches(self.rows["train"], lengths, self.batch_size, seed, bucketed=self.bucketed)
+
     def train_dataloader(self) -> DataLoader[EmpathyBatch]:
         """Shuffled, length-bucketed batches; continues within an epoch after a resume."""
         if not self.rows["train"]:
             raise UserError("no row is left to train on; lower --data.split.test or give another source")
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        batches = TrainBatches(
-            self.rows["train"], self.tokens.response.lengths, self.batch_size, seed, bucketed=self.bucketed
-        )
+        batches = self._train_batches()
         batches.resume(*self._resume)
         return self._loader(batches, evaluation=False)
 
@@ -390,7 +397,7 @@ class EmpathyDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[EmpathyBatch]:
         """The test rows."""
         if not self.rows["test"]:
-            raise UserError("no test row: --data.split.test is 0")
+            raise UserError(f"no row is left to test; raise --data.split.test (it is {self.split.test}) or add rows")
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> list[DataLoader[EmpathyBatch]]:
@@ -400,18 +407,15 @@ class EmpathyDataModule(L.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in its rows, and what turns text into tokens.
 
-        Counts batches that were used, not fetched, and needs no StatefulDataLoader, whose state Lightning loses where a
-        schedule asks for the number of steps.
+        Counts batches whose step was made, not those fetched or begun, and needs no StatefulDataLoader, whose state
+        Lightning loses where a schedule asks for the number of steps.
         """
         position = (0, 0)
         if self.trainer is not None and self.trainer.fit_loop is not None:
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            whole = done >= len(self._plan_length())
+            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+            whole = done >= len(self._train_batches())
             position = (self.trainer.current_epoch + 1, 0) if whole else (self.trainer.current_epoch, done)
         return {"position": list(position), "text_encoder": self.text_encoder.to_state()}
-
-    def _plan_length(self) -> range:
-        return range(-(-len(self.rows["train"]) // self.batch_size))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up `state_dict`'s position."""
@@ -419,7 +423,37 @@ class EmpathyDataModule(L.LightningDataModule):
         self._resume = (int(epoch), int(batch))
 
 
-def _as_list(value: str | list[str] | None) -> list[str]:
+def _as_list(value: str | Sequence[str] | None) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else list(value)
+
+
+def _numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The place of each name among the distinct ones in order: int64 [N]."""
+    places = {name: place for place, name in enumerate(sorted(set(names)))}
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _without_repeats(found: Sequence[tuple[Pair, Path]]) -> tuple[list[Pair], int]:
+    """The rows in order of their names, each once, and how many were in another file too.
+
+    Raises:
+        DataError: Files of one source have unlike rows of one id.
+    """
+    kept: dict[str, tuple[Pair, Path]] = {}
+    repeated = 0
+    clashes: dict[tuple[Path, Path], list[Pair]] = {}
+    for pair, path in found:
+        first, place = kept.setdefault(pair.uid, (pair, path))
+        if first is not pair and first == pair:
+            repeated += 1
+        elif first is not pair:
+            clashes.setdefault((path, place), []).append(pair)
+    if clashes:
+        raise DataError(
+            f"{path}: {len(pairs)} of its ids{'' if pairs[0].source == 'clinical' else f' (as {pairs[0].id!r:.40})'} "
+            f"stand for other rows in {place}; give each row of a source its own id"
+            for (path, place), pairs in clashes.items()
+        )
+    return [pair for _, (pair, _) in sorted(kept.items())], repeated

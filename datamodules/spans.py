@@ -142,7 +142,7 @@ def published_labels(
         position += width
     labels = np.zeros(max(len(ids), len(pieces)), dtype=np.int8)
     for rationale in rationales:
-        pattern = tokenizer.decode(tokenizer(rationale, add_special_tokens=False)["input_ids"])
+        pattern = tokenizer.decode(tokenizer(rationale, add_special_tokens=False, verbose=False)["input_ids"])
         try:
             match = re.search(pattern, decoded)
         except re.error:

@@ -2,8 +2,8 @@
 
 Two rows belong together when they share a group, a seeker post after normalisation, or seeker posts that are near-
 duplicates (Jaccard similarity of their sets of three-word shingles at least `NEAR_DUPLICATE`). A seeker post shorter
-than `SHORT_POST` words ("yes, thanks") is no sign of kinship where two rows carry different groups of their own, and has
-no near-duplicates.
+than `SHORT_POST` words ("yes, thanks") has no near-duplicates, and is no sign of kinship where two rows carry different
+groups of their own.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class SplitOptions:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Leak:
     """A row that may train and a row that evaluates which belong together."""
 
@@ -117,9 +117,7 @@ def _shingles(texts: Sequence[str]) -> list[list[int]]:
     # Two words at a time are numbered anew, so that no product overflows.
     _, pair = np.unique(flat[:-1] * len(number) + flat[1:], return_inverse=True)
     whole = owner[:-2] == owner[2:]
-    _, shingle, counts = np.unique(
-        (pair[:-1] * len(number) + flat[2:])[whole], return_inverse=True, return_counts=True
-    )
+    _, shingle, counts = np.unique((pair[:-1] * len(number) + flat[2:])[whole], return_inverse=True, return_counts=True)
     rank = np.empty(len(counts), dtype=np.int64)
     rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
     sorted_by_text = np.unique(owner[:-2][whole] * len(counts) + rank[shingle])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 
 
-def find_checkpoint(run_or_file: str | Path) -> Path:
+def find_checkpoint(run_or_file: str | Path, names: Sequence[str] = (BEST, LAST)) -> Path:
     """The checkpoint that a name stands for.
 
     Args:
         run_or_file: A run's folder, or a checkpoint file.
+        names: A run's checkpoints, of which the first that is there is taken. By default the one that its protocol
+            tests: the best one where validation chose one, else the last.
 
     Returns:
-        The file; of a run, the checkpoint that its protocol tests: the best one where validation chose one, else the
-        last.
+        The file.
 
     Raises:
         UserError: There is none.
@@ -34,12 +36,13 @@ def find_checkpoint(run_or_file: str | Path) -> Path:
     path = Path(run_or_file)
     if path.is_file():
         return path
-    for name in (BEST, LAST):
+    for name in names:
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
     if not path.exists():
         raise UserError(f"checkpoint '{path}': there is no such file or run folder")
-    raise UserError(f"checkpoint '{path}': the folder has no checkpoints/{BEST} or checkpoints/{LAST}; is it a run?")
+    wanted = " or ".join(f"checkpoints/{name}" for name in names)
+    raise UserError(f"checkpoint '{path}': the folder has no {wanted}; is it a run?")
 
 
 def run_of(checkpoint: Path) -> Path | None:

@@ -194,7 +194,12 @@ class EmpathyModule(L.LightningModule):
         """Computes the frozen seeker states."""
         self._build_seeker_cache()
 
-    on_validation_start = on_predict_start = on_fit_start
+    on_predict_start = on_fit_start
+
+    def on_validation_start(self) -> None:
+        """Forgets the rows of an earlier validation."""
+        self._build_seeker_cache()
+        self._forget("validation")
 
     def on_test_start(self) -> None:
         """Forgets the rows of an earlier test."""
@@ -300,9 +305,8 @@ class EmpathyModule(L.LightningModule):
         self.log_dict({key: value.float() for key, value in scores.items()}, prog_bar=False)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation scores."""
+        """Logs the validation scores; the rows stay for the run record."""
         self._log_scores("validation")
-        self._forget("validation")
 
     def on_test_epoch_end(self) -> None:
         """Logs the test scores; the run record takes intervals and baselines from `evaluated_rows`."""
@@ -335,8 +339,14 @@ class EmpathyModule(L.LightningModule):
         checkpoint["text_encoder"] = self._data.text_encoder.to_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Forgets cached seeker states, which another encoder may have made."""
-        own = self.network.seeker.state_dict() if self.network.seeker is not None else {}
+        """Refuses another network's weights; forgets cached seeker states, which another encoder may have made."""
         loaded = checkpoint["state_dict"]
+        shapes, theirs = ({name: v.shape for name, v in state.items()} for state in (self.state_dict(), loaded))
+        if shapes != theirs:
+            raise UserError(
+                "--ckpt_path: the checkpoint is of another network than the configured one (encoder, mechanisms, "
+                "seeker_encoder); leave --config out to take the run's own configuration"
+            )
+        own = self.network.seeker.state_dict() if self.network.seeker is not None else {}
         if any(not torch.equal(values.cpu(), loaded[f"network.seeker.{name}"]) for name, values in own.items()):
             self.seeker_cache = None

@@ -6,8 +6,6 @@ Shapes: N rows, R response tokens, W words, K = 4 scores. Masks are bool, false 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from datamodules.records import Span
 from metrics.levels import FloatArray, IntArray, gathered_rows
 
 __all__ = [
@@ -30,44 +27,12 @@ __all__ = [
     "published_iou_f1",
     "published_stored_length",
     "published_token_f1",
-    "runs",
-    "spans_words",
-    "token_words",
-    "word_bounds",
 ]
 
 RATIONALE_KEYS = ("rationale_f1", "rationale_iou_f1", "rationale_f1_published", "rationale_iou_f1_published")
 """The K scores of a row, in the order of every table's columns."""
 
 _NEVER = torch.iinfo(torch.int64).max
-
-
-def word_bounds(text: str) -> list[Span]:
-    """Where the words of a text are: its runs of non-space characters, end exclusive."""
-    return [match.span() for match in re.finditer(r"\S+", text)]
-
-
-def runs(mask: Tensor) -> list[Span]:
-    """The runs of true values of bool[W] as (start, end), end exclusive, in order."""
-    edges = F.pad(mask.long(), (1, 1)).diff()
-    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
-    return list(zip(starts.tolist(), ends.tolist(), strict=True))
-
-
-def token_words(offsets: Tensor, words: Tensor) -> Tensor:
-    """Which tokens touch which words: those that share at least one character.
-
-    Args:
-        offsets: int[N, R, 2], the tokens' character offsets, end exclusive; a token of no width touches nothing.
-        words: int[N, W, 2], the words' character offsets, end exclusive; (0, 0) on padding.
-
-    Returns:
-        bool[N, R, W]. `predicted_words` answers the common question without this much memory.
-    """
-    tokens = offsets[:, :, None, :]  # [N, R, 1, 2]
-    words = words[:, None, :, :]  # [N, 1, W, 2]
-    shared = torch.minimum(tokens[..., 1], words[..., 1]) - torch.maximum(tokens[..., 0], words[..., 0])
-    return shared > 0
 
 
 def predicted_words(tokens: Tensor, offsets: Tensor, words: Tensor) -> Tensor:
@@ -91,12 +56,6 @@ def predicted_words(tokens: Tensor, offsets: Tensor, words: Tensor) -> Tensor:
     begun = torch.searchsorted(starts, word_ends, right=False)
     ended = torch.searchsorted(ends, word_starts, right=True)
     return begun > ended
-
-
-def spans_words(spans: Sequence[Span], words: Sequence[Span]) -> Tensor:
-    """The words that one of the character spans touches: bool[W]."""
-    edges, bounds = (torch.tensor(pairs, dtype=torch.int64).reshape(1, -1, 2) for pairs in (spans, words))
-    return predicted_words(torch.ones(1, len(spans), dtype=torch.bool), edges, bounds)[0]
 
 
 def f1(predicted: Tensor, gold: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class KillAt(Callback):
 
 
 def _child(argv: list[str], environment: dict[str, str]) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # for loader processes, which end when this one does
     os.environ.clear()
     os.environ.update(environment)
     sys.exit(cli.main(argv))

@@ -17,10 +17,6 @@ from metrics.rationales import (
     published_iou_f1,
     published_stored_length,
     published_token_f1,
-    runs,
-    spans_words,
-    token_words,
-    word_bounds,
 )
 
 MASKS = st.lists(st.booleans(), min_size=1, max_size=24)
@@ -42,23 +38,12 @@ def exact(scores):
 # Words
 
 
-def test_word_bounds_are_runs_of_non_space():
-    assert word_bounds("  I'm so\n\tsorry 🙂, ok ") == [(2, 5), (6, 8), (10, 15), (16, 18), (19, 21)]
-    assert word_bounds("") == word_bounds(" \n") == []
-
-
-def test_runs():
-    assert runs(mask("0110101")) == [(1, 3), (4, 5), (6, 7)]
-    assert runs(mask("111")) == [(0, 3)]
-    assert runs(mask("000")) == runs(mask("")) == []
-
-
 def test_tokens_touch_words_by_a_character():
     # "so sorry": words (0, 2) and (3, 8), and a padding word. Tokens: <s>, "so", " " alone, "o sor" over both, a token
-    # of no width inside the second word, and "ry".
-    offsets = ints([[(0, 0), (0, 2), (2, 3), (1, 6), (5, 5), (6, 8)]])
-    words = ints([[(0, 2), (3, 8), (0, 0)]])
-    assert token_words(offsets, words)[0].tolist() == [
+    # of no width inside the second word, and "ry"; each chosen alone.
+    offsets = ints([(0, 0), (0, 2), (2, 3), (1, 6), (5, 5), (6, 8)]).expand(6, 6, 2)
+    words = ints([(0, 2), (3, 8), (0, 0)]).expand(6, 3, 2)
+    assert predicted_words(torch.eye(6, dtype=torch.bool), offsets, words).tolist() == [
         [False, False, False],
         [True, False, False],
         [False, False, False],
@@ -85,25 +70,16 @@ def test_predicted_words_are_those_that_a_chosen_token_touches(data):
     offsets = data.draw(st.lists(pair, min_size=1, max_size=8))
     starts = sorted(data.draw(st.sets(st.integers(0, 12), max_size=6)))
     words = [(start, data.draw(st.integers(start + 1, 14))) for start in starts] + [(0, 0)]
-    tokens = torch.tensor([data.draw(st.lists(st.booleans(), min_size=len(offsets), max_size=len(offsets)))])
-    offsets, words = ints([offsets]), ints([words])
-    touched = (token_words(offsets, words) & tokens[:, :, None]).any(1)
-    assert predicted_words(tokens, offsets, words).tolist() == touched.tolist()
+    tokens = data.draw(st.lists(st.booleans(), min_size=len(offsets), max_size=len(offsets)))
+    covered = {place for chosen, token in zip(tokens, offsets, strict=True) if chosen for place in range(*token)}
+    touched = [not covered.isdisjoint(range(*word)) for word in words]
+    assert predicted_words(torch.tensor([tokens]), ints([offsets]), ints([words])).tolist() == [touched]
 
 
 def test_predicted_words_of_no_tokens_or_no_words():
     none = torch.zeros(2, 0, 2, dtype=torch.int32)
     assert predicted_words(torch.zeros(2, 0, dtype=torch.bool), none, ints([[(0, 2)]] * 2)).tolist() == [[False]] * 2
     assert predicted_words(mask("1").expand(2, 1), ints([[(0, 2)]] * 2), none).shape == (2, 0)
-
-
-def test_spans_words():
-    words = word_bounds("I am so sorry")
-    assert spans_words([(6, 9)], words).tolist() == [False, False, True, True]
-    assert spans_words([(0, 1), (11, 13)], words).tolist() == [True, False, False, True]
-    assert spans_words([(4, 5)], words).tolist() == [False] * 4  # a space is in no word
-    assert spans_words([], words).tolist() == [False] * 4
-    assert spans_words([(0, 1)], []).tolist() == []
 
 
 # F1 of words and of runs

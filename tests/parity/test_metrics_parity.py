@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
+from datamodules.spans import word_bounds
 from metrics.levels import LevelScores, confusion_counts, confusion_scores, level_scores, majority_scores
 from metrics.rationales import (
     RATIONALE_KEYS,
@@ -18,8 +19,6 @@ from metrics.rationales import (
     predicted_words,
     published_iou_f1,
     published_token_f1,
-    spans_words,
-    word_bounds,
 )
 
 # Levels
@@ -175,7 +174,9 @@ def test_words_touched_by_spans():
         edges = [sorted((draw.randint(0, len(text)), draw.randint(0, len(text)))) for _ in range(draw.randint(0, 4))]
         words = word_bounds(text)
         assert [text[start:end] for start, end in words] == text.split()
-        assert spans_words([(a, b) for a, b in edges], words).tolist() == plain_touched(edges, words)
+        offsets, bounds = (torch.tensor(pairs, dtype=torch.int32).reshape(1, -1, 2) for pairs in (edges, words))
+        touched = predicted_words(torch.ones(1, len(edges), dtype=torch.bool), offsets, bounds)
+        assert touched.tolist() == [plain_touched(edges, words)]
 
 
 class Case:
