@@ -16,6 +16,9 @@ from experiments.pairwise.server import RatingServer
 from experiments.pairwise.study import Study
 
 
+pytestmark = pytest.mark.browser
+
+
 @pytest.fixture(scope="module")
 def browser():
     options = webdriver.ChromeOptions()
