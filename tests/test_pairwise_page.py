@@ -15,7 +15,6 @@ from experiments.pairwise.command import main
 from experiments.pairwise.server import RatingServer
 from experiments.pairwise.study import Study
 
-
 pytestmark = pytest.mark.browser
 
 
