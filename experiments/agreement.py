@@ -171,7 +171,7 @@ class Ratings:
 
     def words(self, mechanism: str) -> npt.NDArray[np.bool_]:
         """bool[N, A + 1, W]: the words that each annotator, and last the model, marked in the row's response."""
-        from metrics.rationales import spans_words, word_bounds
+        from datamodules.spans import spans_to_labels, word_bounds
 
         masks: dict[tuple[int, int], npt.NDArray[np.bool_]] = {}
         for row, name in enumerate(self.ids):
@@ -182,7 +182,7 @@ class Ratings:
             bounds = word_bounds(text)
             for column, spans in enumerate(marked):
                 if spans and bounds:
-                    masks[row, column] = spans_words(spans, bounds).numpy()
+                    masks[row, column] = spans_to_labels(spans, np.array(bounds, np.int32)).astype(bool)
         table = np.zeros(
             (len(self.ids), len(self.annotators) + 1, max((len(m) for m in masks.values()), default=1)), bool
         )

@@ -215,7 +215,8 @@ def test_resume_gives_the_same_weights(config):
     options = ("--model.policies", "null", "--checkpoint_every_n_steps", "3")
     whole = succeed("fit", "--config", config, "--run_name", "whole", *options)
     kill = "[{class_path: running.KillAt, init_args: {step: 8}}]"
-    assert run_apart("fit", "--config", config, "--run_name", "killed", *options, "--trainer.callbacks", kill) < 0
+    killed = run_apart(whole.folder.parent, "fit", "--config", config, "--run_name", "killed", *options, "--trainer.callbacks", kill)
+    assert killed.status < 0
     again = succeed("fit", "--config", config, "--run_name", "killed", *options, "--ckpt_path", "last")
     last = "checkpoints/last.ckpt"
     assert same_weights(whole.folder / last, again.folder / last)
