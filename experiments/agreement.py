@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from datamodules.files import write_json
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Span
+from datamodules.spans import spans_to_labels, word_bounds
 from datamodules.splits import hash_ids
 from errors import UserError
 from experiments.agreement_figure import SUFFIXES, draw
@@ -171,18 +172,16 @@ class Ratings:
 
     def words(self, mechanism: str) -> npt.NDArray[np.bool_]:
         """bool[N, A + 1, W]: the words that each annotator, and last the model, marked in the row's response."""
-        from datamodules.spans import spans_to_labels, word_bounds
-
         masks: dict[tuple[int, int], npt.NDArray[np.bool_]] = {}
         for row, name in enumerate(self.ids):
             said = [self.given.get((name, annotator)) for annotator in self.annotators]
             text = next((one.response_post for one in said if one and one.response_post), "")
             marked: list[Sequence[Span]] = [one.rationales.get(mechanism, ()) if one else () for one in said]
             marked.append(self.scores[name].rationales.get(mechanism, ()) if name in self.scores else ())
-            bounds = word_bounds(text)
+            bounds = np.array(word_bounds(text), dtype=np.int32).reshape(-1, 2)
             for column, spans in enumerate(marked):
-                if spans and bounds:
-                    masks[row, column] = spans_to_labels(spans, np.array(bounds, np.int32)).astype(bool)
+                if spans and len(bounds):
+                    masks[row, column] = spans_to_labels(spans, bounds).astype(bool)
         table = np.zeros(
             (len(self.ids), len(self.annotators) + 1, max((len(m) for m in masks.values()), default=1)), bool
         )
