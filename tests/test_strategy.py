@@ -130,7 +130,7 @@ def test_given_target_and_eight_strategies(fitted, place, esconv, encoder):
     assert len(score.probabilities) == 8
     judge = ClassifierJudge(ran.folder)
     assert judge.recognise([TurnContext("x", [], [])], ["What happened then?"]) == [score.strategy]
-    with pytest.raises(UserError, match="trained with --model.target given"):
+    with pytest.raises(UserError, match="target given is needed"):
         ClassifierJudge(fitted.folder)
 
 

@@ -43,6 +43,7 @@ class SmallModel:
         heads: Attention heads.
         window: Positions.
         vocabulary: Tokens of the byte-level BPE at most, at least 257.
+        dropout: Of states, embeddings and attention.
     """
 
     layers: int = 4
@@ -50,6 +51,7 @@ class SmallModel:
     heads: int = 4
     window: int = 512
     vocabulary: int = 4000
+    dropout: float = 0.1
 
 
 @dataclass
@@ -143,6 +145,9 @@ def build_small(measures: SmallModel, vocabulary: int, seed: int) -> Any:
         n_embd=measures.width,
         n_layer=measures.layers,
         n_head=measures.heads,
+        resid_pdrop=measures.dropout,
+        embd_pdrop=measures.dropout,
+        attn_pdrop=measures.dropout,
         bos_token_id=0,
         eos_token_id=0,
     )
