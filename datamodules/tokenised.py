@@ -7,8 +7,7 @@ Legend: N rows, R response tokens, S seeker tokens, W words of a response.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+import datamodules.spans
+from datamodules.files import replacing_path
 from datamodules.records import MECHANISMS, Pair
-from datamodules.spans import published_labels, spans_to_labels, trim_offsets, word_bounds
+from datamodules.spans import published_labels, spans_to_labels, token_clauses, trim_offsets, word_bounds
+from errors import UserError
 
 __all__ = ["Ragged", "RationaleSearch", "TextEncoder", "TokenisedPairs", "tokenise"]
 
 RationaleSearch = Literal["spans", "published"]
-_LAYOUT = "1"  # raise when what is stored changes
+_AT_ONCE = 2048  # rows; a tokenizer's own account of a text takes far more memory than what is kept of it
 
 
 class TextEncoder:
@@ -42,6 +44,9 @@ class TextEncoder:
         self.max_tokens = max_tokens
         self.pad_id = pad_id
         self._tokenizer = Tokenizer.from_str(description)
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        if max_tokens <= special:
+            raise UserError(f"--data.max_tokens is {max_tokens}; {special} special tokens leave no room for a text")
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
 
@@ -102,6 +107,7 @@ class TokenisedPairs:
     Args:
         response: Token ids int32, R a row.
         offsets: Trimmed offsets int32, 2R a row (start and end in turn).
+        clauses: Clause number of each response token int32, R a row, -1 for special tokens.
         seeker: Token ids int32, S a row.
         words: Bounds of the response's words int32, 2W a row, those beyond the window included.
         labels: Mechanism -> token labels int8, R a row, or none for a row without a placed rationale.
@@ -112,6 +118,7 @@ class TokenisedPairs:
 
     response: Ragged
     offsets: Ragged
+    clauses: Ragged
     seeker: Ragged
     words: Ragged
     labels: dict[str, Ragged]
@@ -120,57 +127,74 @@ class TokenisedPairs:
     retokenises: npt.NDArray[np.bool_]
 
 
-def _rows_to_columns(
+def _columns(
     pairs: Sequence[Pair], encoder: TextEncoder, search: RationaleSearch, tokenizer: Any
-) -> dict[str, list[Any]]:
+) -> dict[str, list[npt.NDArray[Any]]]:
+    """Column -> an array a row."""
+    columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+    none = np.zeros(0, np.int8)
     responses = encoder.encode([pair.response_post for pair in pairs])
     seekers = encoder.encode([pair.seeker_post for pair in pairs])
-    columns: dict[str, list[Any]] = {
-        "response": [ids for ids, _, _ in responses],
-        "offsets": [offsets.reshape(-1) for _, offsets, _ in responses],
-        "seeker": [ids for ids, _, _ in seekers],
-        "cut": [np.array([a[2], b[2]], np.int32) for a, b in zip(responses, seekers, strict=True)],
-        "words": [],
-        "retokenises": [],
-    }
-    for mechanism in MECHANISMS:
-        columns[f"labels_{mechanism}"] = []
-        columns[f"gold_words_{mechanism}"] = []
-    for pair, (_, offsets, _) in zip(pairs, responses, strict=True):
-        words = np.array(word_bounds(pair.response_post), np.int32).reshape(-1, 2)
-        columns["words"].append(words.reshape(-1))
-        keeps = True
+    for pair, (response, offsets, response_cut), (seeker, _, seeker_cut) in zip(pairs, responses, seekers, strict=True):
+        text = pair.response_post
+        words = np.array(word_bounds(text), np.int32).reshape(-1, 2)
+        row: dict[str, npt.NDArray[Any]] = {
+            "response": response,
+            "offsets": offsets.reshape(-1),
+            "clauses": token_clauses(text, offsets),
+            "seeker": seeker,
+            "cut": np.array([response_cut, seeker_cut], np.int32),
+            "words": words.reshape(-1),
+        }
         for mechanism in MECHANISMS:
             spans = pair.rationales.get(mechanism, [])
-            labels = spans_to_labels(spans, offsets)
-            if search == "published":
-                texts = [pair.response_post[start:end] for start, end in spans]
-                labels, keeps = published_labels(pair.response_post, texts, tokenizer, encoder.max_tokens)
-            columns[f"labels_{mechanism}"].append(labels if spans else labels[:0])
-            columns[f"gold_words_{mechanism}"].append(spans_to_labels(spans, words)[: len(words) if spans else 0])
-        columns["retokenises"].append(keeps)
+            row[f"labels_{mechanism}"] = spans_to_labels(spans, offsets) if spans else none
+            row[f"gold_words_{mechanism}"] = spans_to_labels(spans, words) if spans else none
+        row["retokenises"] = np.ones(1, np.int8)
+        if search == "published":
+            row |= _published_columns(pair, tokenizer, encoder.max_tokens)
+        for name, values in row.items():
+            columns[name].append(values)
     return columns
+
+
+def _published_columns(pair: Pair, tokenizer: Any, max_tokens: int) -> dict[str, npt.NDArray[Any]]:
+    """What the published search says of a row."""
+    row: dict[str, npt.NDArray[Any]] = {}
+    for mechanism, spans in (pair.rationales or {"": []}).items():
+        pieces = [pair.response_post[start:end] for start, end in spans]
+        labels, keeps = published_labels(pair.response_post, pieces, tokenizer, max_tokens)
+        row["retokenises"] = np.array([keeps], np.int8)
+        if spans:
+            row[f"labels_{mechanism}"] = labels
+    return row
+
+
+def _table(pairs: Sequence[Pair], encoder: TextEncoder, search: RationaleSearch, tokenizer: Any) -> Any:
+    """The tokenised rows as an Arrow table of list columns."""
+    import pyarrow as pa
+
+    columns: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
+    for first in range(0, len(pairs), _AT_ONCE):
+        for name, rows in _columns(pairs[first : first + _AT_ONCE], encoder, search, tokenizer).items():
+            columns[name] += rows
+    lists = {}
+    for name, rows in columns.items():
+        bounds = np.cumsum([0, *map(len, rows)])
+        lists[name] = pa.LargeListArray.from_arrays(bounds, np.concatenate(rows))
+    return pa.table(lists)
 
 
 def _ragged(table: Any, name: str) -> Ragged:
     column = table.column(name).combine_chunks()
-    bounds = column.offsets.to_numpy().astype(np.int64)
+    bounds = column.offsets.to_numpy()
     return Ragged(column.values.to_numpy(zero_copy_only=True), bounds)
 
 
-def _features() -> Any:
-    from datasets import Features, List, Value
-
-    features = {name: List(Value("int32")) for name in ("response", "offsets", "seeker", "cut", "words")}
-    features["retokenises"] = Value("bool")
-    for mechanism in MECHANISMS:
-        features[f"labels_{mechanism}"] = List(Value("int8"))
-        features[f"gold_words_{mechanism}"] = List(Value("int8"))
-    return Features(features)
-
-
 def _content_key(pairs: Sequence[Pair], encoder: TextEncoder, search: str) -> str:
-    digest = hashlib.sha256(f"{_LAYOUT}:{encoder.max_tokens}:{search}:{encoder.description}".encode())
+    digest = hashlib.sha256(f"{encoder.max_tokens}:{search}:{encoder.description}".encode())
+    for code in (__file__, datamodules.spans.__file__):  # what is stored, and how it is made
+        digest.update(Path(code).read_bytes())
     for pair in pairs:
         digest.update(f"{pair.seeker_post}\0{pair.response_post}\0{sorted(pair.rationales.items())}\n".encode())
     return digest.hexdigest()
@@ -181,23 +205,18 @@ def _dataset(
 ) -> Any:
     """The tokenised rows as a `datasets.Dataset`, from the cache where it has them."""
     from datasets import Dataset
+    from datasets.table import InMemoryTable
 
     file = cache / "tokens" / f"{_content_key(pairs, encoder, search)}.arrow" if cache is not None else None
     if file is not None and file.is_file():
         return Dataset.from_file(str(file))
-    built = Dataset.from_dict(_rows_to_columns(pairs, encoder, search, tokenizer), features=_features())
+    table = _table(pairs, encoder, search, tokenizer)
     if file is None:
-        return built
-    file.parent.mkdir(parents=True, exist_ok=True)
+        return Dataset(InMemoryTable(table))
     import pyarrow as pa
 
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as sink, pa.ipc.new_stream(sink, built.data.table.schema) as writer:
-            writer.write_table(built.data.table)
-        Path(name).replace(file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing_path(file) as temporary, pa.ipc.new_stream(str(temporary), table.schema) as writer:
+        writer.write_table(table)
     return Dataset.from_file(str(file))
 
 
@@ -231,17 +250,17 @@ def tokenise(
         part = [pairs[row] for row in rows]
         datasets.append(_dataset(part, encoder, search, tokenizer, None if source == "clinical" else cache))
         order += rows
-    joined = concatenate_datasets(datasets) if len(datasets) > 1 else datasets[0]
+    table = concatenate_datasets(datasets).data.table
     if order != list(range(len(pairs))):
-        joined = joined.select(np.argsort(order, kind="stable")).flatten_indices(keep_in_memory=True)
-    table = joined.data.table
+        table = table.take(np.argsort(order, kind="stable"))
     return TokenisedPairs(
         response=_ragged(table, "response"),
         offsets=_ragged(table, "offsets"),
+        clauses=_ragged(table, "clauses"),
         seeker=_ragged(table, "seeker"),
         words=_ragged(table, "words"),
         labels={mechanism: _ragged(table, f"labels_{mechanism}") for mechanism in MECHANISMS},
         gold_words={mechanism: _ragged(table, f"gold_words_{mechanism}") for mechanism in MECHANISMS},
         cut=_ragged(table, "cut").values.reshape(-1, 2),
-        retokenises=table.column("retokenises").to_numpy(),
+        retokenises=_ragged(table, "retokenises").values.astype(np.bool_),
     )

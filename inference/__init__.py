@@ -1,1 +1,5 @@
-"""Using what was learned."""
+"""Using what was learned: `EmpathyScorer.load("runs/x").score(pairs)`."""
+
+from inference.scorer import EmpathyScore, EmpathyScorer
+
+__all__ = ["EmpathyScore", "EmpathyScorer"]

@@ -36,7 +36,7 @@ _MIN_DENSITY = 0.5
 """Share of an aligned span's non-space characters that must be matched ones."""
 
 _REFERENCE = re.compile(r"&(?:amp;)*(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]\w{1,30});", re.IGNORECASE)
-_WORD = re.compile(rf"{_REFERENCE.pattern}|\w+|[^\w\s]", re.IGNORECASE)
+_WORD = re.compile(rf"{_REFERENCE.pattern}|[\w\u0300-\u036f]+|[^\w\s]", re.IGNORECASE)
 
 
 def place(
@@ -138,7 +138,7 @@ def _fold(text: str) -> tuple[str, list[Span]]:
     for start, end in _units(text):
         plain = text[start:end] if end - start == 1 else _unescape(text[start:end])
         for char in unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", plain).casefold()):
-            if not char.isspace() and unicodedata.category(char) != "Cf":
+            if not (char.isspace() or unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f"):
                 folded.append(char)
                 origins.append((start, end))
     return "".join(folded), origins
@@ -150,7 +150,7 @@ def _units(text: str) -> Iterator[Span]:
     start = 0
     while start < len(text):
         end = references.get(start, start + 1)
-        while end < len(text) and unicodedata.combining(text[end]):
+        while end < len(text) and not text[start].isspace() and unicodedata.category(text[end]).startswith("M"):
             end += 1
         yield start, end
         start = end
@@ -165,10 +165,10 @@ def _unescape(text: str) -> str:
 def _align(version: str, part: Span, text: str) -> Span | None:
     """The span of `text` that the part of another version of it corresponds to, by matching words in order."""
     words, others = _words(version), _words(text)
-    blocks = SequenceMatcher(
-        None, [word for word, _ in words], [word for word, _ in others], autojunk=False
-    ).get_matching_blocks()
+    # autojunk: in texts of 200 words and more, frequent ones match beside rarer ones only; without it time is cubic
+    matcher = SequenceMatcher(None, [word for word, _ in words], [word for word, _ in others], autojunk=True)
     wanted = {i for i, (_, (start, end)) in enumerate(words) if start < part[1] and part[0] < end}
+    blocks = matcher.get_matching_blocks()
     matched = [b + k for a, b, size in blocks for k in range(size) if a + k in wanted]
     size = sum(len(others[j][0]) for j in matched)
     if not matched or size < MATCHED_SHARE * sum(len(words[i][0]) for i in wanted):
@@ -180,4 +180,5 @@ def _align(version: str, part: Span, text: str) -> Span | None:
 
 
 def _words(text: str) -> list[tuple[str, Span]]:
-    return [(_fold(match[0])[0], match.span()) for match in _WORD.finditer(text)]
+    words = ((_fold(match[0])[0], match.span()) for match in _WORD.finditer(text))
+    return [(word, span) for word, span in words if word]

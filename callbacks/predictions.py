@@ -1,0 +1,95 @@
+"""Predictions of the DataModule's own rows: `predictions.jsonl` and a page to look at them, in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from callbacks.rationale_page import write_page
+from callbacks.run_record import RunRecord
+from datamodules.batching import EmpathyBatch
+from datamodules.empathy import EmpathyDataModule
+from datamodules.files import replacing
+from lightning_modules.networks.decisions import describe
+
+__all__ = ["PredictionWriter"]
+
+
+class PredictionWriter(Callback):
+    """Writes the rows of `test` and `predict` in the DataModule's order, each once, whatever the number of processes.
+
+    Args:
+        record: Knows the run's folder.
+        allow_clinical_text: Whether rows of a clinical source carry their text.
+    """
+
+    def __init__(self, record: RunRecord, allow_clinical_text: bool) -> None:
+        self.record = record
+        self.allow_clinical_text = allow_clinical_text
+        self._found: dict[int, dict[str, Any]] = {}
+
+    def _take(self, outputs: Any, batch: EmpathyBatch, mechanisms: list[str]) -> None:
+        described = describe(outputs, batch["offsets"], mechanisms)
+        self._found |= dict(zip(batch["rows"].tolist(), described, strict=True))
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keeps a batch's decisions."""
+        self._take(outputs, batch, pl_module.mechanisms)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keeps a batch's decisions."""
+        self._take(outputs, batch, pl_module.mechanisms)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the test rows."""
+        self._write(trainer)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the rows of every split."""
+        self._write(trainer)
+
+    def _write(self, trainer: L.Trainer) -> None:
+        """Each process leaves its part in the folder, the first one joins them."""
+        part = self.record.folder / f".predictions-{trainer.global_rank}.part"
+        with part.open("w", encoding="utf-8") as lines:
+            for row, found in self._found.items():
+                lines.write(json.dumps([row, found]) + "\n")
+        self._found = {}
+        trainer.strategy.barrier("predictions")
+        if trainer.is_global_zero:
+            parts = [self.record.folder / f".predictions-{rank}.part" for rank in range(trainer.world_size)]
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            file = self.record.folder / "predictions.jsonl"
+            _join(parts, data, file, self.allow_clinical_text)
+            page = file.with_suffix(".html")
+            write_page(file, page, title=self.record.folder.name, allow_clinical_text=self.allow_clinical_text)
+        trainer.strategy.barrier("predictions joined")
+
+
+def _join(parts: list[Path], data: EmpathyDataModule, file: Path, allow_clinical_text: bool) -> None:
+    found: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        with part.open(encoding="utf-8") as lines:
+            found |= dict(json.loads(line) for line in lines)
+    split_of = {row: split for split, rows in data.rows.items() for row in rows}
+    with replacing(file) as output:
+        for row in sorted(found):
+            pair = data.pairs[row]
+            entry: dict[str, Any] = {"id": pair.id, "source": pair.source, "split": split_of[row]}
+            if pair.generator:
+                entry["generator"] = pair.generator
+            if pair.source != "clinical" or allow_clinical_text:
+                entry |= {"seeker_post": pair.seeker_post, "response_post": pair.response_post}
+            entry |= found[row]
+            entry["gold"] = {"levels": pair.levels, "rationales": pair.rationales}
+            output.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    for part in parts:
+        part.unlink()

@@ -1,0 +1,148 @@
+"""A run's folder: configuration, manifest, environment, scores and the table on the screen."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from callbacks.curve import CurveLogger
+from callbacks.score_table import score_table
+from datamodules.files import write_json
+from lightning_modules.empathy import EmpathyModule, Stage
+from metrics.evaluation import VARIANT, Score, evaluate_mechanism, mean_over_mechanisms
+
+__all__ = ["RunRecord", "environment"]
+
+_PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "torchmetrics", "datasets", "jsonargparse", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and commit: what a number depends on beside its configuration."""
+    code = Path(__file__).resolve().parent.parent
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(code), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+        commit = asked.stdout.strip() or None
+    except OSError:
+        commit = None
+    cuda = torch.cuda.is_available()
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        if cuda
+        else ["cpu"],
+        "packages": {name: version(name) for name in _PACKAGES},
+        "git_commit": commit,
+    }
+
+
+class RunRecord(Callback):
+    """Writes the run's folder and gathers the scores of the whole test set.
+
+    Args:
+        folder: The folder, as far as this process knows it; the first process decides.
+        write_config: Called with `config.yaml`'s path; writes the whole configuration.
+        protocol: What to note beside every number: seed and tested checkpoint.
+    """
+
+    def __init__(
+        self, folder: Path, write_config: Callable[[Path], None], protocol: Mapping[str, str | int | None]
+    ) -> None:
+        self.folder = folder
+        self.write_config = write_config
+        self.protocol = dict(protocol)
+        self.table = ""
+        self._recorded = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Agrees on the folder and describes the run in it; the DataModule has been set up before."""
+        self.folder = Path(trainer.strategy.broadcast(str(self.folder)))
+        if self._recorded or not trainer.is_global_zero:
+            return
+        self._recorded = True
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        _warn_of_losses(data.manifest)
+        config = self.folder / "config.yaml"
+        if stage == "predict" and config.is_file():
+            return  # the folder is that of the run that trained the model
+        self.write_config(config)
+        write_json(self.folder / "manifest.json", data.manifest)
+        write_json(self.folder / "environment.json", environment())
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keeps the curve up to the checkpoint, so that a run resumed from it has all of it."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CurveLogger):
+                logger.keep()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Records the scores of `validate`; during `fit` they go to the curve alone."""
+        if trainer.state.fn == "validate":
+            self._record(trainer, pl_module, "validation")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Records the test scores."""
+        self._record(trainer, pl_module, "test")
+
+    def _record(self, trainer: L.Trainer, module: L.LightningModule, stage: Stage) -> None:
+        assert isinstance(module, EmpathyModule)
+        rows = module.evaluated_rows(stage)  # collective: before any process leaves
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        counts = module.level_counts if module.level_counts.sum() else torch.from_numpy(data.level_counts())
+        sources: dict[str, list[int]] = defaultdict(list)
+        for row in data.rows[stage]:
+            sources[data.pairs[row].source].append(row)
+        parts: dict[str, list[int] | None] = {"": None}
+        if len(sources) > 1:
+            parts |= {f"{source}/": members for source, members in sorted(sources.items())}
+        scores: dict[str, Score] = {}
+        for part, members in parts.items():
+            found = {
+                name: evaluate_mechanism(*rows[name], int(counts[place].argmax()), members)
+                for place, name in enumerate(module.mechanisms)
+            }
+            for name, of_mechanism in found.items():
+                scores |= {f"{stage}/{part}{name}/{key}": score for key, score in of_mechanism.items()}
+            scores |= {f"{stage}/{part}{key}": s for key, s in mean_over_mechanisms(list(found.values())).items()}
+        protocol = {"split_hash": data.split_hash, "metric_variant": VARIANT, **self.protocol}
+        write_json(
+            self.folder / "metrics.json",
+            {key: {**score._asdict(), "protocol": protocol} for key, score in sorted(scores.items())},
+        )
+        self.table = score_table(scores, stage, list(module.mechanisms))
+
+
+def _warn_of_losses(manifest: Mapping[str, Any]) -> None:
+    """One line that counts what was left out, so that nothing is lost silently."""
+    lost: dict[str, int] = defaultdict(int)
+    for source in manifest["sources"]:
+        for reason, count in source.get("dropped", {}).items():
+            lost[f"rows dropped ({reason})"] += count
+        lost["rationales not placed"] += source.get("rationales", {}).get("unplaced", 0)
+    for reason, count in manifest["dropped"].items():
+        lost[f"rows dropped ({reason})"] += count
+    for split in manifest["splits"].values():
+        lost["responses cut by the window"] += split["cut"]["responses"]
+        lost["seeker posts cut by the window"] += split["cut"]["seeker_posts"]
+    found = "; ".join(f"{what} {count}" for what, count in lost.items() if count)
+    if found:
+        print(f"note: {found} (manifest.json has the details)", file=sys.stderr)

@@ -1,0 +1,91 @@
+"""The one door: `python cli.py COMMAND ...`. Nothing heavy is imported before a command is known."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+from difflib import get_close_matches
+
+from errors import UserError
+
+COMMANDS = {
+    "fit": ("training:main", "train a model, test it, print the scores"),
+    "validate": ("training:main", "score a trained model on the validation rows"),
+    "test": ("training:main", "score a trained model on the test rows"),
+    "predict": ("training:main", "write a trained model's predictions of its DataModule's rows"),
+    "prepare": ("datamodules.prepare:main", "fetch and verify a public corpus"),
+    "score": ("inference.score:main", "levels and rationales for any table, by a finished run"),
+}
+"""Command -> (where its `main(argv)` is, what it does)."""
+
+_TRAINING = "training:main"
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a person has to mend: no space, no quota, no permission."""
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: python cli.py COMMAND [options]",
+            "",
+            "attune: empathy and support-strategy models for counselling text.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "python cli.py COMMAND --help lists a command's options.",
+        ]
+    )
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: The arguments after the program's name; None: the process's own.
+
+    Returns:
+        The exit status: 0, or 2 where the arguments or the data are at fault.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    name = arguments[0]
+    if name.startswith("-"):
+        return _complain(f"'{name}' stands before the command; write: python cli.py COMMAND {name} ...")
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; the commands are {', '.join(COMMANDS)}"
+        return _complain(f"there is no command '{name}'{hint}")
+    place = COMMANDS[name][0]
+    module, function = place.split(":")
+    try:
+        command = getattr(importlib.import_module(module), function)
+        status: int = command(arguments if place == _TRAINING else arguments[1:])
+    except UserError as error:
+        return _complain(str(error))
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        return _complain(
+            f"{error.strerror}: {error.filename or 'while writing'}; nothing half-written has a final name"
+        )
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
