@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from players import OTHERS, PROMPTS, Player, dialogue, levels
+from synthesis_players import OTHERS, PROMPTS, Player, dialogue, levels
 
 from datamodules.records import Pair
 from datamodules.sources.table import Columns, read_table
@@ -21,7 +21,7 @@ from synthesis.scripted import ScriptedEngine
 from synthesis.store import read_log
 from synthesis.targets import Targets
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -181,13 +181,13 @@ def test_without_an_evaluator_a_row_has_the_level_it_was_asked_for_and_no_other(
 
 def test_a_trained_model_judges_and_labels(tmp_path):
     engine = Player(actor=[dialogue("Hm."), dialogue("What!"), dialogue("What!!")], reflection=["More."])
-    scorer = {"class_path": "players.Judge.load", "init_args": {"most": 2}}
+    scorer = {"class_path": "synthesis_players.Judge.load", "init_args": {"most": 2}}
     synthesize(settings(engine, evaluator="model", scorer=scorer), tmp_path)
     assert engine.count == {"actor": 3, "reflection": 2}
     assert rows(tmp_path)[0]["levels"] == dict.fromkeys(OTHERS, 2)
     assert "A trained model rates it none." in engine.said("reflection")[0]
     scored = [record for record in log(tmp_path, "call") if record["role"] == "scorer"]
-    assert [record["model"] for record in scored] == ["players.Judge"] * 3
+    assert [record["model"] for record in scored] == ["synthesis_players.Judge"] * 3
     assert [record["prompt_tokens"] for record in scored] == [0, 0, 0]
 
 
@@ -198,7 +198,7 @@ def test_both_must_agree_and_where_they_differ_there_is_no_label(tmp_path):
         labels=['{"emotional_reactions": [2], "interpretations": [0], "explorations": [0]}'],
         reflection=["More."],
     )
-    scorer = {"class_path": "players.Judge"}
+    scorer = {"class_path": "synthesis_players.Judge"}
     synthesize(settings(engine, evaluator="both", scorer=scorer), tmp_path)
     (row,) = rows(tmp_path)
     assert row["response_post"] == "Who!!"
@@ -210,11 +210,11 @@ def test_both_must_agree_and_where_they_differ_there_is_no_label(tmp_path):
 @pytest.mark.parametrize(
     ("scorer", "message"),
     [
-        ({"class_path": "players.Nobody"}, "there is no 'players.Nobody'"),
+        ({"class_path": "synthesis_players.Nobody"}, "there is no 'synthesis_players.Nobody'"),
         ({"class_path": "no_such_package.Thing"}, "there is no 'no_such_package.Thing'"),
         ({"class_path": "builtins.dict"}, "gives a dict, which has no method score"),
         ({"path": "x"}, "give class_path"),
-        ({"class_path": "players.Lame"}, "as many mappings with 'levels' of emotional_reactions"),
+        ({"class_path": "synthesis_players.Lame"}, "as many mappings with 'levels' of emotional_reactions"),
     ],
 )
 def test_a_scorer_that_is_none(tmp_path, scorer, message):
@@ -427,7 +427,7 @@ def test_too_few_examples(tmp_path, clinical):
     [
         ({"evaluator": "none"}, "evaluator none and the method reflexion"),
         ({"evaluator": "model"}, "evaluator model and scorer"),
-        ({"scorer": {"class_path": "players.Judge"}}, "evaluator llm and scorer"),
+        ({"scorer": {"class_path": "synthesis_players.Judge"}}, "evaluator llm and scorer"),
         ({"method": MethodOptions(max_trials=0)}, "max_trials is 1 or more"),
         (
             {"targets": Targets(kind="strategy"), "method": MethodOptions(rationales=True)},

@@ -2,7 +2,7 @@ import asyncio
 import json
 
 import pytest
-import tiny_lm
+import tiny_language_model as tiny_lm
 
 from errors import UserError
 from synthesis.engines import RejectedError, Request, Sampling

@@ -9,7 +9,7 @@ import pytest
 from errors import DataError, UserError
 from synthesis.store import Store, read_log
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def call(dialogue, step, answer="hello"):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import tiny_lm
+import tiny_language_model as tiny_lm
 
 from datamodules.sources.table import Columns, read_table
 from synthesis.engines import Sampling
@@ -23,7 +23,7 @@ from synthesis.run import Settings, synthesize
 from synthesis.store import read_log
 from synthesis.targets import Targets
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,10 @@ def serving(model, port=0):
         [*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(2400):
+        deadline = time.monotonic() + 280
+        while True:
             assert process.poll() is None
+            assert time.monotonic() < deadline
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
                 break

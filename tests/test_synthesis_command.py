@@ -11,7 +11,7 @@ from synthesis.command import build_parser, main
 from synthesis.push import check_shareable, push
 from synthesis.store import Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs" / "synthesis").glob("*.yaml"))
 
 

@@ -8,7 +8,7 @@ from errors import UserError
 from synthesis.prompts import combinations, load_prompts, scenarios, show_examples
 from synthesis.targets import Cell
 
-FOLDER = Path(__file__).parents[2] / "configs" / "synthesis" / "prompts"
+FOLDER = Path(__file__).parents[1] / "configs" / "synthesis" / "prompts"
 CELLS = [
     Cell("reflexion", mechanism, level)
     for mechanism in ("emotional_reactions", "interpretations", "explorations")

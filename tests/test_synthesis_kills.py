@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from killed import make_dialogues
+from synthesis_killed import make_dialogues
 
 from synthesis.store import read_log
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def at_home(monkeypatch):
 
 def start(output, dialogues):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["killed"])
+    context.set_forkserver_preload(["synthesis_killed"])
     process = context.Process(target=make_dialogues, args=(output, dialogues))
     process.start()
     return process
