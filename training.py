@@ -353,6 +353,12 @@ def _said_to_user(error: BaseException) -> UserError | None:
     return reason
 
 
+def _close_tracker() -> None:
+    """Ends a W&B run, which would otherwise be written out at exit and taken up by the next run of this process."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
+
+
 def main(argv: list[str]) -> int:
     """Runs `fit`, `validate`, `test` or `predict`.
 
@@ -399,6 +405,7 @@ def main(argv: list[str]) -> int:
             print(f"interrupted; go on with --ckpt_path {begun}", file=sys.stderr)
         raise
     finally:
+        _close_tracker()
         folder = os.environ.pop(_FOLDER, None)
         if folder is not None:
             with suppress(OSError):  # it holds something, as a rule

@@ -129,6 +129,8 @@ def _child(argv: list[str], environment: dict[str, str], files: list[str]) -> No
     os.environ.clear()
     os.environ.update(environment)
     rank_zero_only.rank = int(os.environ.get("LOCAL_RANK", "0"))  # Lightning looks when it is imported
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # so does torch
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.exit(cli.main(argv))

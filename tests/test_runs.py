@@ -324,3 +324,16 @@ def test_a_second_run_with_a_tracker_has_its_own_files(trained: Ran, tmp_path: P
 def test_nothing_of_a_run_lands_in_the_project(trained: Ran) -> None:
     assert not (ROOT / "runs" / trained.folder.name).exists()
     assert not list(ROOT.glob("lightning_logs"))
+
+
+def test_a_failed_run_is_closed_for_the_tracker_too(trained: Ran, tmp_path: Path) -> None:
+    options = ["--config", trained.folder / "config.yaml", "--runs", tmp_path, "--logger", "wandb"]
+    failed = run("fit", *options, "--monitor", "validation/nothing")
+    assert failed.status == 2
+    assert "could not find the monitored key" in failed.err
+    good = succeed("fit", *options, "--trainer.max_steps", 1)
+    exits = [
+        [record.exit.exit_code for record in wandb_records(folder) if record.HasField("exit")]
+        for folder in (tmp_path / "tiny-1", good.folder)
+    ]
+    assert exits == [[1], [0]]

@@ -1,0 +1,166 @@
+"""Not a byte of a clinical text leaves in logs, trackers, messages, caches or predictions, unless it is asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import ROOT, Ran, config, lines, run, succeed
+from tiny import tiny_pairs, write_epitome, write_jsonl
+
+from datamodules.records import Pair
+
+MARK = "qzxclinical"
+"""In every clinical text, a word of its own and inside words."""
+
+
+def marked(count: int) -> list[Pair]:
+    """Clinical rows, marked in both texts and in the rationales."""
+    pairs = tiny_pairs(count, "clinical")
+    for number, pair in enumerate(pairs):
+        pair.seeker_post = f"{MARK} I can't sleep, {MARK}{number // 2} said. {pair.seeker_post} {MARK.upper()}"
+        pair.response_post = f"{pair.response_post} {MARK} {MARK}{number}!"
+        end = len(pair.response_post)
+        pair.rationales["explorations"] = [(end - len(MARK) - 2, end)]
+        pair.levels["explorations"] = 1 + number % 2
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything but the clinical table itself is written in here: `home` and its caches, `tmp`, `runs`."""
+    folder = tmp_path_factory.mktemp("private")
+    for name in ("home", "tmp", "cache"):
+        (folder / name).mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clinical(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_jsonl(tmp_path_factory.mktemp("table") / "clinical.jsonl", marked(40))
+
+
+@pytest.fixture(scope="module")
+def reddit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_epitome(tmp_path_factory.mktemp("public"), tiny_pairs(40))
+
+
+@pytest.fixture(scope="module")
+def file(place: Path, encoder: str, reddit: Path, clinical: Path) -> Path:
+    data = {"reddit": str(reddit), "clinical": str(clinical), "cache": str(place / "cache")}
+    return config(place / "tiny.yaml", encoder, data=data, trainer={"max_epochs": 1, "log_every_n_steps": 1})
+
+
+def assert_private(place: Path, ran: Ran | None = None) -> None:
+    found = [path for path in place.rglob("*") if path.is_file() and MARK.encode() in path.read_bytes().lower()]
+    assert not found
+    if ran is not None:
+        assert MARK not in ran.out.lower()
+        assert MARK not in ran.err.lower()
+
+
+@pytest.fixture(scope="module")
+def tracked(place: Path, file: Path) -> Ran:
+    """A real process, so that all of its standard output and error is seen, with W&B; clinical rows train and test."""
+    places = {name: str(place / "home" / name) for name in ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    environment = os.environ | places | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
+    options = ["--config", str(file), "--logger", "wandb", "--data.mix.mode", "ratio"]
+    options += ["--data.mix.weights", '{"reddit": 0.5, "clinical": 0.5}', "--data.test_on", "clinical"]
+    words = [sys.executable, str(ROOT / "cli.py"), "fit", *options]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=280, env=environment, cwd=place / "tmp", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_search_would_find_it(place: Path, clinical: Path) -> None:
+    with pytest.raises(AssertionError):
+        assert_private(clinical.parent)
+
+
+def test_training_with_a_tracker_leaks_nothing(place: Path, tracked: Ran) -> None:
+    assert list(tracked.folder.glob("wandb/offline-run-*/run-*.wandb"))
+    assert_private(place, tracked)
+    splits = json.loads((tracked.folder / "manifest.json").read_text())["splits"]
+    for split in ("train", "validation", "test"):
+        assert splits[split]["sources"]["clinical"]["rows"] > 0
+    rows = lines(tracked.folder / "predictions.jsonl")
+    assert rows
+    assert all(row["source"] == "clinical" and "response_post" not in row and "seeker_post" not in row for row in rows)
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard"])
+def test_testing_on_clinical_rows_leaks_nothing(place: Path, file: Path, logger: str) -> None:
+    ran = succeed("fit", "--config", file, "--data.test_on", "clinical", "--logger", logger, "--data.num_workers", 1)
+    assert_private(place, ran)
+    assert len(lines(ran.folder / "predictions.jsonl")) == 40
+
+
+def test_test_predict_and_score_leak_nothing(place: Path, clinical: Path, tracked: Ran) -> None:
+    assert_private(place, succeed("test", "--ckpt_path", tracked.folder))
+    predicted = succeed("predict", "--ckpt_path", tracked.folder)
+    assert_private(place, predicted)
+    texts = {row["source"]: "response_post" in row for row in lines(tracked.folder / "predictions.jsonl")}
+    assert texts == {"clinical": False, "reddit": True}
+    for name in ("scores.jsonl", "scores.parquet"):
+        output = place / name
+        assert_private(place, succeed("score", clinical, "--checkpoint", tracked.folder, "--output", output))
+        assert output.is_file()
+
+
+def test_texts_are_written_where_they_are_asked_for(tracked: Ran, tmp_path: Path, clinical: Path) -> None:
+    ran = succeed("test", "--ckpt_path", tracked.folder, "--runs", tmp_path, "--allow_clinical_text")
+    rows = {row["id"]: row for row in lines(ran.folder / "predictions.jsonl")}
+    originals = {row["id"]: row for row in lines(clinical)}
+    assert rows
+    for name, row in rows.items():
+        assert (row["seeker_post"], row["response_post"]) == tuple(
+            originals[name][field] for field in ("seeker_post", "response_post")
+        )
+    assert MARK in (ran.folder / "predictions.html").read_text().lower()
+    others = [path for path in ran.folder.rglob("*") if path.is_file() and path.stem != "predictions"]
+    assert not [path for path in others if MARK.encode() in path.read_bytes().lower()]
+
+
+def broken(name: str) -> str:
+    """A clinical table with something wrong in it that a message could quote."""
+    rows = [json.loads(pair.to_json()) for pair in marked(4)]
+    if name == "level":
+        rows[1]["levels"]["explorations"] = f"{MARK} strong"
+    elif name == "mechanism":
+        rows[1]["levels"][f"{MARK} mechanism"] = 1
+    elif name == "span":
+        rows[2]["rationales"]["explorations"] = [[0, 10_000]]
+    elif name == "rationale":
+        rows[2]["rationales"]["explorations"] = f"{MARK} nowhere in the response"
+    elif name == "empty":
+        rows[3]["response_post"] = " "
+    elif name == "ids":
+        rows[1]["id"] = rows[2]["id"] = f"{MARK} id"
+    elif name == "leak":
+        rows[0]["seeker_post"] = rows[1]["seeker_post"] = f"{tiny_pairs(1)[0].seeker_post}"
+        rows[0]["id"] = "first"
+    return "".join(json.dumps(row) + "\n" for row in rows) + (f'{{"{MARK}' if name == "json" else "")
+
+
+@pytest.mark.parametrize("problem", ["level", "mechanism", "span", "empty", "ids", "json", "leak"])
+def test_messages_about_clinical_rows_quote_nothing(place: Path, file: Path, tmp_path: Path, problem: str) -> None:
+    table = tmp_path / "broken.jsonl"
+    table.write_text(broken(problem), encoding="utf-8")
+    ran = run("fit", "--config", file, "--data.clinical", table, "--data.test_on", "clinical")
+    assert ran.status == 2
+    assert ran.err.startswith("error: ")
+    assert_private(place, ran)
+
+
+@pytest.mark.parametrize("problem", ["empty", "json"])
+def test_messages_about_scored_rows_quote_nothing(place: Path, tracked: Ran, tmp_path: Path, problem: str) -> None:
+    table = tmp_path / "broken.jsonl"
+    table.write_text(broken(problem), encoding="utf-8")
+    ran = run("score", table, "--checkpoint", tracked.folder, "--output", place / "not.jsonl")
+    assert ran.status == 2
+    assert_private(place, ran)
+    assert not (place / "not.jsonl").exists()
