@@ -142,18 +142,23 @@ class EmpathyScorer:
         return [scores[row] for row in range(len(texts))]
 
     def _seeker_states(self, posts: Sequence[str], batch_size: int) -> dict[str, Tensor]:
-        """States [S, D] of each distinct seeker post, encoded beside others of its length."""
+        """States [S, D] of each distinct seeker post, encoded beside others of its length.
+
+        Where the attention doesn't mask padding, the window is filled up, as the published recipe does: what the model
+        says must not depend on the posts beside.
+        """
         distinct = list(dict.fromkeys(posts))
         if self.network.attention is None:
             return dict.fromkeys(distinct, torch.zeros(1, 0))
         encoded = [ids for ids, _, _ in self.text_encoder.encode(distinct)]
+        window = None if self.network.spec.mask_seeker_padding else self.text_encoder.max_tokens
         states: dict[str, Tensor] = {}
         for rows in _batches([len(ids) for ids in encoded], batch_size):
             ids = [encoded[row] for row in rows]
             found = self.network.encode_seeker(
-                pad(ids, self.text_encoder.pad_id).to(self.device), token_mask(ids).to(self.device)
+                pad(ids, self.text_encoder.pad_id, window).to(self.device), token_mask(ids, window).to(self.device)
             )
-            states |= {distinct[row]: found[place, : len(encoded[row])] for place, row in enumerate(rows)}
+            states |= {distinct[row]: found[place, : window or len(encoded[row])] for place, row in enumerate(rows)}
         return states
 
     def _pad_states(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
