@@ -6,17 +6,17 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from datamodules.records import MECHANISMS, Pair
+from datamodules.records import LEVELS, MECHANISMS, Pair
 from errors import UserError
 
 __all__ = ["Scorer", "checked_levels", "load_scorer"]
 
 
 class Scorer(Protocol):
-    """A trained model that gives levels; a finished run of the empathy model is one."""
+    """A trained model that gives levels; a finished run of the empathy model is one (`inference.scorer`)."""
 
-    def score(self, pairs: Sequence[Pair]) -> Sequence[Mapping[str, Any]]:
-        """The levels of pairs: one `{"levels": {mechanism: 0 | 1 | 2}, ...}` a pair, in order."""
+    def score(self, pairs: Sequence[Pair]) -> Sequence[Any]:
+        """One score a pair, in order, with `levels` (an attribute or a key): mechanism -> 0, 1 or 2."""
         ...
 
 
@@ -61,17 +61,22 @@ def _find(path: str) -> Any:
     raise UserError(f"scorer: there is no '{path}'; give class_path as package.module.Class")
 
 
-def checked_levels(scored: Sequence[Mapping[str, Any]], number: int) -> list[dict[str, int]]:
-    """What a scorer gave, as levels of all three mechanisms.
+def checked_levels(scores: Sequence[Any], number: int) -> list[dict[str, int]]:
+    """What a scorer gave, as levels of the mechanisms that it knows.
+
+    Args:
+        scores: What `score` returned.
+        number: How many pairs it was given.
 
     Raises:
         UserError: It is something else.
     """
-    rows = [row.get("levels", {}) if isinstance(row, Mapping) else {} for row in scored]
-    sound: list[dict[str, int]] = [{m: int(row[m]) for m in MECHANISMS if row.get(m) in (0, 1, 2)} for row in rows]
-    if len(sound) != number or any(len(row) < len(MECHANISMS) for row in sound):
+    found = [score.get("levels") if isinstance(score, Mapping) else getattr(score, "levels", None) for score in scores]
+    sound = len(found) == number and all(
+        isinstance(levels, Mapping) and all(levels.get(m, 0) in LEVELS for m in MECHANISMS) for levels in found
+    )
+    if not sound:
         raise UserError(
-            f"scorer: for {number} pairs it must give as many mappings with 'levels' of {', '.join(MECHANISMS)}; use a "
-            "model of all three mechanisms"
+            f"scorer: for {number} pairs it must give as many scores with 'levels' {{mechanism: 0, 1 or 2}}"
         )
-    return sound
+    return [{m: int(levels[m]) for m in MECHANISMS if m in levels} for levels in found]

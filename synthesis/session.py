@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from datamodules.records import Pair
+from errors import UserError
 from synthesis.batching import Batcher
 from synthesis.calls import Answer, Caller
 from synthesis.engines import Engine, Reply, Request, Role, Sampling, Usage
@@ -161,7 +162,12 @@ class ScorerEngine(Engine):
         """See `Engine.complete`."""
         texts = json.loads(request.messages[0]["content"])
         pairs = [Pair(str(place), "synthetic", seeker, response) for place, (seeker, response) in enumerate(texts)]
-        return Reply(json.dumps(await self._batches.submit(pairs)), Usage())
+        levels = await self._batches.submit(pairs)
+        if any(request.target["mechanism"] not in row for row in levels):
+            raise UserError(
+                f"scorer: {self.name} gives no level of {request.target['mechanism']}; use a model that does"
+            )
+        return Reply(json.dumps(levels), Usage())
 
     async def close(self) -> None:
         """See `Engine.close`."""

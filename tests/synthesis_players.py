@@ -68,4 +68,11 @@ class Lame:
     """A trained model of one mechanism alone."""
 
     def score(self, pairs):
-        return [{"levels": {"explorations": 0}} for _ in pairs]
+        return [{"levels": {"interpretations": 0}} for _ in pairs]
+
+
+class Wrong:
+    """Something that scores, but not with levels."""
+
+    def score(self, pairs):
+        return [{"levels": {"explorations": 7}} for _ in pairs]

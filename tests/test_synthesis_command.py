@@ -29,7 +29,7 @@ def test_every_config_fits_the_options_names_its_prompts_and_says_how_to_launch_
     options = build_parser().parse_args(["--config", str(config), "--output", "x"])
     assert Path(options.prompts).is_file()
     head = config.read_text().split("engine:")[0]
-    assert f"python cli.py synthesize --config configs/synthesis/{config.name} --output runs/" in head
+    assert f"# Run:   python cli.py synthesize --config configs/synthesis/{config.name} --output runs/" in head
     assert "# Needs: " in head
     assert "# Result: " in head
 

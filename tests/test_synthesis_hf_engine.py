@@ -2,7 +2,7 @@ import asyncio
 import json
 
 import pytest
-import tiny_language_model as tiny_lm
+import tiny_language_model
 
 from errors import UserError
 from synthesis.engines import RejectedError, Request, Sampling
@@ -13,7 +13,7 @@ GREEDY = Sampling(temperature=0.0, max_tokens=8)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return str(tiny_lm.build(tmp_path_factory.mktemp("model")))
+    return str(tiny_language_model.build(tmp_path_factory.mktemp("model")))
 
 
 def request(text, sampling=GREEDY, seed=0):
@@ -58,7 +58,7 @@ def test_the_chat_template_is_used_where_there_is_one(folder, tmp_path):
     assert HuggingFaceEngine(folder, dtype="float32").prompt(request("Hi.").messages) == (
         "<system>Be kind.</s><user>Hi.</s><assistant>"
     )
-    plain = HuggingFaceEngine(str(tiny_lm.build(tmp_path, template=None)), dtype="float32")
+    plain = HuggingFaceEngine(str(tiny_language_model.build(tmp_path, template=None)), dtype="float32")
     assert plain.prompt(request("Hi.").messages) == "Instruction:\nBe kind.\n\nTask:\nHi.\n\nAnswer:\n"
     assert ask(plain, request("Hi."))[0].usage.prompt_tokens > 5
 

@@ -12,6 +12,7 @@ from synthesis_players import OTHERS, PROMPTS, Player, dialogue, levels
 from datamodules.records import Pair
 from datamodules.sources.table import Columns, read_table
 from errors import UserError
+from inference.scorer import EmpathyScorer
 from synthesis.engines import BusyError, RejectedError, Reply, Sampling, Usage
 from synthesis.examples import ExampleOptions
 from synthesis.limits import Budget, Retry
@@ -191,6 +192,19 @@ def test_a_trained_model_judges_and_labels(tmp_path):
     assert [record["prompt_tokens"] for record in scored] == [0, 0, 0]
 
 
+def test_a_finished_run_is_a_scorer(trained, tmp_path):
+    engine = Player(actor=[dialogue("Does it frighten you?"), dialogue("Hm.")], reflection=["More."])
+    scorer = {
+        "class_path": "inference.scorer.EmpathyScorer.load",
+        "init_args": {"run_or_checkpoint": str(trained.folder)},
+    }
+    synthesize(settings(engine, methods=["standalone"], evaluator="model", scorer=scorer), tmp_path)
+    (row,) = rows(tmp_path)
+    expected = EmpathyScorer.load(trained.folder).score((row["seeker_post"], row["response_post"])).levels
+    assert row["levels"] == expected
+    assert engine.count == {"actor": 1}
+
+
 def test_both_must_agree_and_where_they_differ_there_is_no_label(tmp_path):
     engine = Player(
         actor=[dialogue("What!!"), dialogue("Where!"), dialogue("Who!!")],
@@ -214,7 +228,8 @@ def test_both_must_agree_and_where_they_differ_there_is_no_label(tmp_path):
         ({"class_path": "no_such_package.Thing"}, "there is no 'no_such_package.Thing'"),
         ({"class_path": "builtins.dict"}, "gives a dict, which has no method score"),
         ({"path": "x"}, "give class_path"),
-        ({"class_path": "synthesis_players.Lame"}, "as many mappings with 'levels' of emotional_reactions"),
+        ({"class_path": "synthesis_players.Wrong"}, "for 1 pairs it must give as many scores"),
+        ({"class_path": "synthesis_players.Lame"}, "Lame gives no level of explorations"),
     ],
 )
 def test_a_scorer_that_is_none(tmp_path, scorer, message):

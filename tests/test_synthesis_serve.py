@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import tiny_language_model as tiny_lm
+import tiny_language_model
 
 from datamodules.sources.table import Columns, read_table
 from synthesis.engines import Sampling
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return str(tiny_lm.build_babbler(tmp_path_factory.mktemp("babbler")))
+    return str(tiny_language_model.build_babbler(tmp_path_factory.mktemp("babbler")))
 
 
 @pytest.fixture(autouse=True)
