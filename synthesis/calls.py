@@ -11,7 +11,7 @@ from typing import NoReturn
 from errors import UserError
 from synthesis.engines import BusyError, Engine, RejectedError, Reply, Request, Usage, estimate_tokens
 from synthesis.limits import Budget, BudgetError, Retry
-from synthesis.parsing import clean
+from synthesis.loose_json import clean
 from synthesis.prompts import short_hash
 from synthesis.store import Store
 

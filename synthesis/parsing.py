@@ -7,19 +7,17 @@ refusal is an `ParseError`, never half a dialogue.
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Span
+from synthesis.loose_json import FENCE, json_values
 
 __all__ = [
     "ParseError",
     "Turn",
-    "clean",
     "merge_turns",
     "parse_dialogue",
     "parse_labels",
@@ -77,7 +75,6 @@ _SPEAKER_KEYS = ("speaker", "role", "from", "name")
 _TEXT_KEYS = ("text", "content", "utterance", "value", "message")
 
 _THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```[\w-]*\s*\n?(.*?)```", re.DOTALL)
 _REFUSAL = re.compile(
     r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b|\bI(?:'|’)?m an? (?:ai|language model)\b"
     r"|^\W*(?:(?:I(?:'|’)?m|I am) (?:very |really |so )?sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?"
@@ -116,7 +113,7 @@ def parse_dialogue(
     body = _THOUGHTS.sub("", text).strip()
     if not body:
         raise ParseError("the answer is empty")
-    found = next((turns for turns in map(_turns_of, _json_values(body)) if _both_speak(turns)), [])
+    found = next((turns for turns in map(_turns_of, json_values(body)) if _both_speak(turns)), [])
     if not found and not cut:
         found = _transcript(body)
     if not found:
@@ -130,11 +127,6 @@ def parse_dialogue(
     for turn in kept:
         _check_turn(turn, strategies)
     return kept, len(turns) - len(kept)
-
-
-def clean(text: str) -> str:
-    """The text with halves of surrogate pairs, which can't be stored or sent, replaced by U+FFFD; whole ones joined."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def merge_turns(turns: Sequence[Turn]) -> list[Turn]:
@@ -213,7 +205,7 @@ def _turns_of(value: Any) -> list[Turn]:
 def _transcript(text: str) -> list[Turn]:
     """Lines such as `Person 1: ...`; lines before the first are left out, lines after one go on with it."""
     turns: list[Turn] = []
-    inner = _FENCE.search(text)
+    inner = FENCE.search(text)
     for line in (inner[1] if inner else text).splitlines():
         match = _LINE.match(line)
         speaker = _SPEAKERS.get(" ".join(match["speaker"].lower().split())) if match else None
@@ -252,7 +244,7 @@ def parse_levels(text: str, responses: int) -> tuple[list[int], str]:
         ParseError: There is no level for every response.
     """
     body = _THOUGHTS.sub("", text).strip()
-    for value in _json_values(body):
+    for value in json_values(body):
         if isinstance(value, Mapping) and (given := value.get("levels", value.get("level"))) is not None:
             reason = value.get("reason", value.get("explanation", ""))
             return _level_list(given, responses), reason if isinstance(reason, str) else ""
@@ -320,7 +312,7 @@ def parse_quotes(text: str, responses: Sequence[str]) -> tuple[list[dict[str, li
         ParseError: The answer is no such mapping.
     """
     body = _THOUGHTS.sub("", text)
-    value = next((v for v in _json_values(body) if isinstance(v, Mapping) and any(m in v for m in MECHANISMS)), None)
+    value = next((v for v in json_values(body) if isinstance(v, Mapping) and any(m in v for m in MECHANISMS)), None)
     if value is None:
         raise _no("no mechanism in the answer", body)
     spans: list[dict[str, list[Span]]] = [{} for _ in responses]
@@ -344,7 +336,7 @@ def parse_quotes(text: str, responses: Sequence[str]) -> tuple[list[dict[str, li
 
 def _mapping_with(text: str, keys: Sequence[str]) -> Mapping[str, Any]:
     body = _THOUGHTS.sub("", text)
-    for value in _json_values(body):
+    for value in json_values(body):
         if isinstance(value, Mapping) and all(key in value for key in keys):
             return value
     raise _no(f"no {' and '.join(keys)} in the answer", body)
@@ -366,83 +358,3 @@ def _level(given: Any) -> int:
     if isinstance(given, bool) or given not in LEVELS:
         raise ParseError(f"{given!r:.40} is no level")
     return int(given)
-
-
-# ---- JSON in prose ----
-
-_MOST_BRACKETS = 100
-"""Opening brackets that are tried before a text counts as noise."""
-
-
-def _json_values(text: str) -> Iterator[Any]:
-    """Objects and lists in a text, the outermost ones, fenced ones first; repaired where that is safe."""
-    for part in (*_FENCE.findall(text), text):
-        place = failed = 0
-        while (start := _first(part, place)) >= 0 and failed < _MOST_BRACKETS:
-            end = _closing(part, start)
-            value = _load(part[start:end]) if end else None
-            if value is None:
-                place = start + 1
-                failed += 1
-            else:
-                yield value
-                place = end
-
-
-def _first(text: str, start: int) -> int:
-    places = [place for bracket in "{[" if (place := text.find(bracket, start)) >= 0]
-    return min(places, default=-1)
-
-
-def _closing(text: str, start: int) -> int:
-    """Where the bracket at `start` is closed, plus one; 0 if it isn't. Brackets within double quotes don't count."""
-    depth, quoted, place = 0, False, start
-    while place < len(text):
-        char = text[place]
-        if quoted and char == "\\":
-            place += 1
-        elif char == '"':
-            quoted = not quoted
-        elif not quoted and char in "{[":
-            depth += 1
-        elif not quoted and char in "}]":
-            depth -= 1
-            if not depth:
-                return place + 1
-        place += 1
-    return 0
-
-
-def _load(text: str) -> Any:
-    """JSON with what models add to it; None where it is something else."""
-    for attempt in (text, _plain(text)):
-        try:
-            return _cleaned(json.loads(attempt, strict=False))
-        except (ValueError, RecursionError):
-            continue
-    try:
-        return _cleaned(ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-
-
-def _cleaned(value: Any) -> Any:
-    """The value with `clean` texts: JSON can spell half a character."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, list):
-        return [_cleaned(item) for item in value]
-    if isinstance(value, Mapping):
-        return {_cleaned(key): _cleaned(inner) for key, inner in value.items()}
-    return value
-
-
-_STRING_OR_EXTRA = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
-
-
-def _plain(text: str) -> str:
-    """Without comments and trailing commas, which strings may hold; curly quotes around strings straightened."""
-    if '"' not in text:
-        text = text.replace("“", '"').replace("”", '"')
-    without_comments = _STRING_OR_EXTRA.sub(lambda match: match[0] if match[0][0] in '",' else "", text)
-    return _STRING_OR_EXTRA.sub(lambda match: match[0] if match[0][0] == '"' else "", without_comments)

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthesis.loose_json import clean
 from synthesis.parsing import (
     ParseError,
     Turn,
-    clean,
     parse_dialogue,
     parse_labels,
     parse_levels,
