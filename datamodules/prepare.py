@@ -72,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 when every file is in place and verified (or accepted), 2 otherwise.
     """
     parser = argparse.ArgumentParser(
-        prog="cli.py prepare",
+        prog="python cli.py prepare",
+        usage="python cli.py prepare CORPUS [--dest DIR] [--from DIR] [--allow_modified]",
         description="Fetch a public corpus and verify it. Safe to repeat and to interrupt.",
         allow_abbrev=False,
     )

@@ -26,7 +26,12 @@ _WINDOW = 512
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python cli.py score", description="Score any table by a finished run.")
+    parser = argparse.ArgumentParser(
+        prog="python cli.py score",
+        usage="python cli.py score TABLE --checkpoint RUN --output FILE [options]",
+        description="Score any table by a finished run.",
+        allow_abbrev=False,
+    )
     parser.add_argument("table", help="CSV, TSV, JSON Lines or Parquet with seeker_post and response_post")
     parser.add_argument("--checkpoint", required=True, help="a run's folder or a checkpoint file")
     parser.add_argument("--output", required=True, help="where to write: .jsonl or .parquet")

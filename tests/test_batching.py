@@ -165,6 +165,8 @@ def test_more_rows_than_a_bucket():
     assert len(drawn) == 167
     assert sorted(row for batch in drawn for row in batch) == list(range(500))
     assert Counter(map(len, drawn)) == {3: 166, 2: 1}
+    one_over = list(TrainBatches(range(251), LENGTHS, 5, seed=1))  # 51 batches: the second bucket has one
+    assert Counter(map(len, one_over)) == {5: 47, 4: 4}
 
 
 # ---------------------------------------------------------------- evaluation

