@@ -309,6 +309,7 @@ def _quiet() -> None:
     """Keeps Lightning's advice and advertising off the screen; what matters is printed by the run record."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a kernel it would rather have
     for pattern in (
         r".*does not have many workers.*", r".*Found \d+ module\(s\) in eval mode.*", r".*logging interval.*",
         r".*exists and is not empty.*", r".*isinstance\(treespec, LeafSpec\).*", r".*srun. command.*",
@@ -370,7 +371,7 @@ def main(argv: list[str]) -> int:
     _quiet()
     torch.set_float32_matmul_precision("high")
     argv = _with_run_config(argv)
-    parser_kwargs = {"exit_on_error": False}
+    parser_kwargs = {"exit_on_error": False, "allow_abbrev": False}
     try:
         cli = TrainingCLI(
             L.LightningModule,

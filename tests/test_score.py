@@ -64,6 +64,20 @@ def test_scores_are_those_of_the_test(trained: Path, tmp_path: Path) -> None:
             assert shares == pytest.approx(own["probabilities"][mechanism], abs=2e-6)
 
 
+def test_the_published_recipe_is_scored_as_it_was_tested(encoder: str, reddit: Path, tmp_path: Path) -> None:
+    """Its attention sees padding, so what fills up a post must be the same here and there."""
+    model = {"mask_seeker_padding": False, "seeker_dropout": True, "mechanisms": ["explorations"]}
+    data = {"reddit": str(reddit), "pad_to_window": True, "bucketed": False}
+    file = config(tmp_path / "tiny.yaml", encoder, model=model, data=data, trainer={"max_epochs": 1})
+    folder = succeed("fit", "--config", file).folder
+    predicted = lines(folder / "predictions.jsonl")
+    scorer = EmpathyScorer.load(folder)
+    for row, score in zip(
+        predicted, scorer.score([(row["seeker_post"], row["response_post"]) for row in predicted], 3), strict=True
+    ):
+        assert score.probabilities["explorations"] == pytest.approx(row["probabilities"]["explorations"], abs=2e-6)
+
+
 def test_predictions_depend_on_neither_padding_nor_order(trained: Path) -> None:
     scorer = EmpathyScorer.load(trained)
     pairs = tiny_pairs(25, seed=8)
