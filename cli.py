@@ -14,8 +14,14 @@ COMMANDS = {
     "validate": ("training:main", "score a trained model on the validation rows"),
     "test": ("training:main", "score a trained model on the test rows"),
     "predict": ("training:main", "write a trained model's predictions of its DataModule's rows"),
-    "prepare": ("datamodules.prepare:main", "fetch and verify a public corpus"),
-    "score": ("inference.score:main", "levels and rationales for any table, by a finished run"),
+    "prepare": ("datamodules.prepare:main", "fetch and verify a public corpus, or turn transcripts into rows"),
+    "score": ("inference.score:main", "levels and rationales, or strategies, for any file, by a finished run"),
+    "respond": ("inference.respond:main", "responses to dialogues, by a finished responder and a strategy policy"),
+    "synthesize": ("synthesis.command:main", "make synthetic dialogues with a language model"),
+    "audit": ("audit.command:main", "quality, privacy and bias of synthetic rows"),
+    "annotate": ("experiments.annotation.command:main", "tasks for annotators, and their answers back as rows"),
+    "agreement": ("experiments.agreement:main", "how far annotators agree, and a model with them"),
+    "compare": ("experiments.pairwise.command:main", "blind pairwise judgement of two systems' responses"),
 }
 """Command -> (where its `main(argv)` is, what it does)."""
 

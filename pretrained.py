@@ -15,7 +15,15 @@ from errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["PACKAGED", "build_encoder", "load_encoder", "load_tokenizer", "locate"]
+__all__ = [
+    "PACKAGED",
+    "build_causal_lm",
+    "build_encoder",
+    "load_causal_lm",
+    "load_encoder",
+    "load_tokenizer",
+    "locate",
+]
 
 PACKAGED = {
     "sentence-transformers/all-MiniLM-L6-v2": (
@@ -165,3 +173,47 @@ def load_tokenizer(name: str) -> Any:
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"model '{name}' has no fast tokenizer; rationales need one that knows character offsets")
     return tokenizer
+
+
+def load_causal_lm(name: str, weights: str = "full") -> PreTrainedModel:
+    """Loads a causal language model in training mode.
+
+    Args:
+        name: See `locate`.
+        weights: `full`: in float32; `8bit` or `4bit`: quantised by bitsandbytes, the rest in float32.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: It can't be loaded; the message says what was tried.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    options: dict[str, Any] = {}
+    if weights == "8bit":
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    elif weights == "4bit":
+        four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")  # type: ignore[no-untyped-call]
+        options["quantization_config"] = four_bit
+    model = _load(AutoModelForCausalLM, name, dtype=torch.float32, **options)
+    model.train()
+    return model  # type: ignore[no-any-return]
+
+
+def build_causal_lm(config: dict[str, Any]) -> PreTrainedModel:
+    """Builds a causal language model of random weights from the configuration that a checkpoint holds.
+
+    Args:
+        config: What `model.config.to_dict()` gave.
+
+    Returns:
+        The model in float32, ready for `load_state_dict`.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    fields = {key: value for key, value in config.items() if key not in ("model_type", "dtype", "transformers_version")}
+    loaded = AutoConfig.for_model(config["model_type"], **fields)
+    return AutoModelForCausalLM.from_config(loaded, dtype=torch.float32)  # type: ignore[no-any-return, no-untyped-call]

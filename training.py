@@ -132,7 +132,7 @@ class TrainingCLI(LightningCLI):
         options = self._options
         if options.ckpt_path and options.ckpt_path != "last":
             options.ckpt_path = str(self._usable_checkpoint(options.ckpt_path))
-        elif self.subcommand != "fit":
+        elif self.subcommand != "fit" and not self._comes_trained(options):
             raise UserError(f"{self.subcommand} is for a trained model; name its run: --ckpt_path RUN")
         self.folder = self._find_folder(options)
         if "verbose" in options:
@@ -155,6 +155,10 @@ class TrainingCLI(LightningCLI):
     @property
     def _options(self) -> Namespace:
         return cast(Namespace, self.config[self.subcommand])
+
+    def _comes_trained(self, options: Namespace) -> bool:
+        """A pretrained language model can answer without more training; every other model's heads are random."""
+        return str(options.model.class_path).endswith(".StrategyResponder") and options.model.init_args.small is None
 
     def _find_folder(self, options: Namespace) -> Path:
         if getattr(rank_zero_only, "rank", 0) != 0:

@@ -19,8 +19,10 @@ from lightning.pytorch.callbacks import Callback
 
 from callbacks.curve import CurveLogger
 from callbacks.score_table import score_table
-from datamodules.files import write_json
+from datamodules.files import replacing, write_json
 from lightning_modules.empathy import EmpathyModule, Stage
+from lightning_modules.responder import StrategyResponder
+from lightning_modules.strategy import StrategyClassifier
 from metrics.evaluation import VARIANT, Score, evaluate_mechanism, mean_over_mechanisms
 
 __all__ = ["RunRecord", "environment"]
@@ -102,6 +104,9 @@ class RunRecord(Callback):
         self._record(trainer, pl_module, "test")
 
     def _record(self, trainer: L.Trainer, module: L.LightningModule, stage: Stage) -> None:
+        if isinstance(module, StrategyClassifier | StrategyResponder):
+            self._record_task(trainer, module, stage)
+            return
         assert isinstance(module, EmpathyModule)
         rows = module.evaluated_rows(stage)  # collective: before any process leaves
         if not trainer.is_global_zero:
@@ -130,6 +135,27 @@ class RunRecord(Callback):
         )
         self.table = score_table(scores, stage, list(module.mechanisms))
 
+    def _record_task(self, trainer: L.Trainer, module: StrategyClassifier | StrategyResponder, stage: Stage) -> None:
+        """The tasks over dialogues say themselves what is to be recorded."""
+        found = module.evaluation_record(stage)  # collective: before any process leaves
+        if not trainer.is_global_zero:
+            return
+        protocol = {"split_hash": trainer.datamodule.split_hash, **self.protocol}  # type: ignore[attr-defined]
+        write_json(
+            self.folder / "metrics.json",
+            {
+                key: {
+                    **score._asdict(),
+                    "protocol": {**protocol, "metric_variant": found.variants.get(key, found.variant)},
+                }
+                for key, score in sorted(found.scores.items())
+            },
+        )
+        for name, content in found.files.items():
+            with replacing(self.folder / name) as file:
+                file.write(content)
+        self.table = found.table
+
 
 def _warn_of_losses(manifest: Mapping[str, Any]) -> None:
     """One line that counts what was left out, so that nothing is lost silently."""
@@ -141,8 +167,9 @@ def _warn_of_losses(manifest: Mapping[str, Any]) -> None:
     for reason, count in manifest["dropped"].items():
         lost[f"rows dropped ({reason})"] += count
     for split in manifest["splits"].values():
-        lost["responses cut by the window"] += split["cut"]["responses"]
-        lost["seeker posts cut by the window"] += split["cut"]["seeker_posts"]
+        for what, count in split["cut"].items():
+            if "/" not in what:
+                lost[f"{what.replace('_', ' ')} cut by the window"] += count
     found = "; ".join(f"{what} {count}" for what, count in lost.items() if count)
     if found:
         print(f"note: {found} (manifest.json has the details)", file=sys.stderr)

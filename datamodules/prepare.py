@@ -8,7 +8,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from datamodules.sources.report import sha256_of
 from errors import UserError
 
-__all__ = ["CORPORA", "EPITOME", "Corpus", "main", "prepare"]
+__all__ = ["CORPORA", "EPITOME", "ESCONV", "Corpus", "main", "prepare"]
 
 _TIMEOUT = 30.0
 """Seconds without a byte after which a server counts as gone."""
@@ -29,7 +29,7 @@ class Corpus:
     Args:
         title: Its name for people.
         address: Where the files are, without the last slash.
-        files: File name -> SHA-256 of the published file.
+        files: File name -> SHA-256 of the published file; empty where none is known and `check` says whether it is it.
         dest: Where it goes by default.
         licence: What it may be used for.
         citation: What to cite.
@@ -41,6 +41,19 @@ class Corpus:
     dest: Path
     licence: str
     citation: str
+    check: Callable[[Path], str] | None = None
+
+
+def _check_esconv(path: Path) -> str:
+    """Whether a file holds what ESConv's page counts; raises `UserError` where not."""
+    from datamodules.sources.esconv import read_esconv
+
+    dialogues, _ = read_esconv(path)
+    strategies = sum(bool(turn.strategy) for dialogue in dialogues for turn in dialogue.turns)
+    found = f"{len(dialogues):,} dialogues and {strategies:,} strategies"
+    if (len(dialogues), strategies) != (1300, 18376):
+        raise UserError(f"holds {found}, the published file 1,300 and 18,376")
+    return f"{found}, as published"
 
 
 EPITOME = Corpus(
@@ -59,7 +72,23 @@ EPITOME = Corpus(
     ),
 )
 
-CORPORA = {"epitome": EPITOME}
+ESCONV = Corpus(
+    title="ESConv",
+    address="https://raw.githubusercontent.com/thu-coai/Emotional-Support-Conversation/main",
+    files={
+        "ESConv.json": "",
+        "FailedESConv.json": "d21bad5409d88ecbca18abfee26a8c188d09c34b03962cb53a4c30d8de95b279",
+    },
+    dest=Path("data/esconv"),
+    licence="CC BY-NC 4.0: non-commercial use",
+    citation=(
+        "Liu, Zheng, Demasi, Sabour, Li, Yu, Jiang and Huang (2021): Towards Emotional Support Dialog Systems. "
+        "ACL 2021."
+    ),
+    check=_check_esconv,
+)
+
+CORPORA = {"epitome": EPITOME, "esconv": ESCONV}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,19 +100,28 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         Exit status: 0 when every file is in place and verified (or accepted), 2 otherwise.
     """
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["transcripts"]:
+        from datamodules.sources import transcripts
+
+        return transcripts.main(words[1:])
     parser = argparse.ArgumentParser(
         prog="python cli.py prepare",
-        usage="python cli.py prepare CORPUS [--dest DIR] [--from DIR] [--allow_modified]",
-        description="Fetch a public corpus and verify it. Safe to repeat and to interrupt.",
+        usage="python cli.py prepare CORPUS [--dest DIR] [--from DIR] [--allow_modified]\n"
+        "       python cli.py prepare transcripts FILE... [options]",
+        description="Fetch a public corpus and verify it; safe to repeat and to interrupt. "
+        "Or turn session transcripts into rows: `prepare transcripts --help`.",
         allow_abbrev=False,
     )
     parser.add_argument("corpus", choices=CORPORA, help="which corpus")
-    parser.add_argument("--dest", type=Path, metavar="DIR", help="where it goes (epitome: data/epitome-reddit)")
+    parser.add_argument(
+        "--dest", type=Path, metavar="DIR", help="where it goes (default: data/epitome-reddit, data/esconv)"
+    )
     parser.add_argument(
         "--from", type=Path, metavar="DIR", dest="folder", help="take the files from this folder instead"
     )
     parser.add_argument("--allow_modified", action="store_true", help="accept files that differ from the published")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     corpus = CORPORA[args.corpus]
     problems = prepare(corpus, args.dest or corpus.dest, args.folder, allow_modified=args.allow_modified)
     for problem in problems:
@@ -125,7 +163,7 @@ def _prepare_file(corpus: Corpus, name: str, dest: Path, folder: Path | None, *,
         dest.mkdir(parents=True, exist_ok=True)
         if final.exists():
             way_out = "move it away and run this again, or keep it with --allow_modified"
-            return f"already there, {_verdict(final, published, allow_modified, way_out)}"
+            return f"already there, {_verdict(corpus, final, published, allow_modified, way_out)}"
         if folder is None:
             _download(f"{corpus.address}/{name}", part, published)
         elif (folder / name).is_file():
@@ -133,7 +171,9 @@ def _prepare_file(corpus: Corpus, name: str, dest: Path, folder: Path | None, *,
         else:
             raise UserError(f"not in {folder}; put it there")
         try:
-            verdict = _verdict(part, published, allow_modified, "fetch it anew, or accept it with --allow_modified")
+            verdict = _verdict(
+                corpus, part, published, allow_modified, "fetch it anew, or accept it with --allow_modified"
+            )
         except UserError:
             part.unlink()
             raise
@@ -146,14 +186,19 @@ def _prepare_file(corpus: Corpus, name: str, dest: Path, folder: Path | None, *,
     return f"{'downloaded' if folder is None else f'copied from {folder}'}, {verdict}"
 
 
-def _verdict(path: Path, published: str, allow_modified: bool, way_out: str) -> str:
+def _verdict(corpus: Corpus, path: Path, published: str, allow_modified: bool, way_out: str) -> str:
     """What the file's SHA-256 says of it; raise `UserError` where it can't be accepted."""
     size, sha256 = path.stat().st_size, sha256_of(path)
     if sha256 == published:
         return f"{size:,} bytes, verified"
     if not size:
         raise UserError("is empty; fetch it anew")
-    difference = f"differs from the published file (SHA-256 {sha256}, published {published})"
+    difference = f"differs from the published file (SHA-256 {sha256}, published {published or 'not known'})"
+    if not published and corpus.check is not None:
+        try:
+            return f"{size:,} bytes, SHA-256 {sha256}, {corpus.check(path)}"
+        except UserError as error:
+            difference = str(error)
     if not allow_modified:
         raise UserError(f"{difference}; {way_out}")
     return f"{size:,} bytes; {difference}: accepted as you ask"

@@ -15,6 +15,8 @@ from datamodules.files import replacing_path
 from datamodules.records import Pair
 from datamodules.sources.table import Columns, check_table, read_rows
 from errors import UserError
+from inference.dialogue_files import holds_dialogues
+from inference.respond import score_dialogues
 
 if TYPE_CHECKING:
     from inference.scorer import EmpathyScorer
@@ -32,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Score any table by a finished run.",
         allow_abbrev=False,
     )
-    parser.add_argument("table", help="CSV, TSV, JSON Lines or Parquet with seeker_post and response_post")
+    parser.add_argument("table", help="a table of pairs; for a strategy classifier, a file of dialogues")
     parser.add_argument("--checkpoint", required=True, help="a run's folder or a checkpoint file")
     parser.add_argument("--output", required=True, help="where to write: .jsonl or .parquet")
     parser.add_argument("--only_expressed", action="store_true", help="rationales only where the level is above 0")
@@ -58,6 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     table, output = Path(options.table), Path(options.output)
+    if holds_dialogues(table):
+        return score_dialogues(
+            table, options.checkpoint, options.output, batch_size=options.batch_size, device=options.device
+        )
     if output.suffix not in (".jsonl", ".parquet"):
         raise UserError(f"--output {output}: name a .jsonl or a .parquet file")
     if output.is_dir() or not output.parent.is_dir():

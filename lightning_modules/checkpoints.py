@@ -82,6 +82,8 @@ def load_network(checkpoint: dict[str, Any]) -> BiEncoder:
     Returns:
         The network with its weights, in evaluation mode.
     """
+    if checkpoint.get("task", "empathy") != "empathy":
+        raise UserError(f"the checkpoint is of the task '{checkpoint['task']}'; a run of the empathy model is needed")
     network = BiEncoder(NetworkSpec(**checkpoint["network"]))
     weights = {
         name.removeprefix("network."): values

@@ -147,7 +147,7 @@ def test_a_wrong_argument_is_named(file: Path, words: list[object], message: str
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("max_tokens: 48", "max_tockens: 48", f"--data: Option 'max_tockens' is not accepted; {CALL} fit --data.help {DATA}"),
+        ("max_tokens: 48", "max_tock: 48", f"--data: Option 'max_tock' is not accepted; {CALL} fit --data.help {DATA}"),
         ("max_tokens: 48", "max_tokens: [48]", "--data.max_tokens: Expected int. Got value: [48]"),
         ("lr: 0.001", "lrr: 1", f"--model.optimisation: Option 'lrr' is not accepted; {CALL} fit --model.help {MODEL}"),
         ("max_epochs: 2", "max_epoch: 2", "Subcommand 'fit' does not accept option 'trainer.max_epoch'; "),

@@ -8,12 +8,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from documented import ROOT, blocks, commands
 from tiny import tiny_pairs, write_epitome, write_jsonl
 
 import cli
 from datamodules.records import MECHANISMS
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 INSTALLING = {
     "python -m pip install -q uv && uv run pytest",
@@ -21,14 +21,6 @@ INSTALLING = {
     "uv run ruff check . && uv run mypy",
 }
 """Commands that .ci/run stands for, or that only prepare a machine."""
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-def commands(page: Path) -> list[str]:
-    return [line for block in blocks(page, "bash") for line in block.splitlines() if line.strip()]
 
 
 @pytest.fixture
@@ -81,8 +73,8 @@ def test_no_command_is_left_untested() -> None:
         for line in commands(page):
             known = line in INSTALLING or line.startswith(("python -m venv", "python cli.py"))
             assert known or "uv run --extra quickstart python cli.py fit" in line, f"{page.name}: {line}"
-            if line.startswith("python cli.py"):
-                assert page.name == "README.md", f"{page.name}: commands of the tool belong into the README"
+        if page.parent.name == "docs" and any(line.startswith("python cli.py") for line in commands(page)):
+            assert (ROOT / "tests" / f"test_docs_{page.stem}.py").is_file(), f"no test runs the commands of {page.name}"
 
 
 def test_named_files_exist() -> None:

@@ -1,0 +1,1 @@
+"""Judging synthetic rows: quality, privacy and bias, on one page."""

@@ -1,0 +1,113 @@
+"""An audit's report as one HTML page that needs nothing else: no script, no font, no request."""
+
+from __future__ import annotations
+
+from html import escape
+
+from audit.intervals import Measured
+from audit.report import Check, Figure, Report, Section, Table, number
+
+__all__ = ["render_page"]
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1d22; --soft: #5c6270; --line: #d9dce3; --paper: #fff; --wash: #f4f5f8;
+  --s0: #2f6f9f; --s1: #c2571a; --s2: #6b7a3a; --good: #1f7a46; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e9ee; --soft: #a3a9b8; --line: #3a3f4b; --paper: #15171c;
+  --wash: #1e2128; --s0: #6fb1e0; --s1: #f0965a; --s2: #b3c46e; --good: #62c58c; --bad: #f28b82; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; color: var(--ink); background: var(--paper);
+  font: 16px/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .5rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
+p { margin: .5rem 0; max-width: 46rem; }
+nav a { display: inline-block; margin: 0 1rem .3rem 0; color: var(--s0); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 1rem 0; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { color: var(--soft); font-weight: 600; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.note { color: var(--soft); font-size: .85rem; }
+.verdict { border-left: 4px solid var(--bad); background: var(--wash); padding: .6rem 1rem; margin: 1rem 0; }
+.verdict.good { border-color: var(--good); }
+.yes { color: var(--good); } .no { color: var(--bad); }
+figure { margin: 1.2rem 0; } figcaption { color: var(--soft); font-size: .85rem; max-width: 46rem; }
+svg { width: 100%; max-width: 44rem; height: auto; font: 12px system-ui, sans-serif; fill: var(--ink); }
+.axis { stroke: var(--soft); } .grid { stroke: var(--line); }
+.s0 { --c: var(--s0); } .s1 { --c: var(--s1); } .s2 { --c: var(--s2); }
+.fill { fill: var(--c); } .step { fill: none; stroke: var(--c); stroke-width: 2; }
+.whisker { stroke: var(--c); stroke-width: 2; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } figure { overflow-x: auto; }
+  svg { min-width: 34rem; } }
+"""
+
+
+def render_page(report: Report) -> str:
+    """The page, ready to be written to a file.
+
+    Args:
+        report: What the audit found.
+    """
+    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.facts.items())
+    links = "".join(f'<a href="#part{i}">{escape(part.title)}</a>' for i, part in enumerate(report.sections))
+    parts = "".join(_section(part, f"part{i}") for i, part in enumerate(report.sections))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{escape(report.title)}</title><style>{_STYLE}</style></head><body><main>"
+        f"<h1>{escape(report.title)}</h1>{_verdict(report)}<dl>{facts}</dl><nav>{links}</nav>{parts}"
+        "</main></body></html>\n"
+    )
+
+
+def _verdict(report: Report) -> str:
+    if not report.checks:
+        return ""
+    failed = sum(not check.passed for check in report.checks)
+    head = (
+        "Export gate: passed" if report.passed else f"Export gate: {failed} of {len(report.checks)} checks not passed"
+    )
+    rows = "".join(_check(check) for check in report.checks)
+    return (
+        f'<section class="verdict{" good" if report.passed else ""}"><h3>{head}</h3><div class="scroll"><table>'
+        f"<tr><th>check</th><th></th><th>found</th><th>wanted</th></tr>{rows}</table></div></section>"
+    )
+
+
+def _check(check: Check) -> str:
+    if check.passed is None:
+        shown = '<span class="no">not measured</span>'
+    else:
+        shown = '<span class="yes">passed</span>' if check.passed else '<span class="no">failed</span>'
+    return (
+        f"<tr><td>{escape(check.name)}</td><td>{shown}</td><td>{escape(check.found)}</td>"
+        f"<td>{escape(check.wanted)}</td></tr>"
+    )
+
+
+def _section(section: Section, anchor: str) -> str:
+    text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in section.text)
+    blocks = "".join(_table(block) if isinstance(block, Table) else _figure(block) for block in section.blocks)
+    return f'<section id="{anchor}"><h2>{escape(section.title)}</h2>{text}{blocks}</section>'
+
+
+def _figure(figure: Figure) -> str:
+    return f"<h3>{escape(figure.title)}</h3><figure>{figure.svg}<figcaption>{escape(figure.note)}</figcaption></figure>"
+
+
+def _table(table: Table) -> str:
+    numeric = [
+        any(isinstance(row[column], int | float | Measured) for row in table.rows)
+        for column in range(len(table.columns))
+    ]
+    style = [' class="n"' if each else "" for each in numeric]
+    head = "".join(f"<th{style[i]}>{escape(name)}</th>" for i, name in enumerate(table.columns))
+    rows = "".join(
+        "<tr>" + "".join(f"<td{style[i]}>{escape(number(cell))}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in table.rows
+    )
+    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    return f'<h3>{escape(table.title)}</h3><div class="scroll"><table><tr>{head}</tr>{rows}</table></div>{note}'

@@ -1,0 +1,140 @@
+"""What an audit found, before it is a page: sections of text, tables and figures, and the numbers by key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from audit.intervals import Measured
+
+__all__ = ["Check", "Figure", "Report", "Section", "Table", "number"]
+
+Cell = str | int | float | Measured
+
+
+@dataclass
+class Table:
+    """A table with a heading.
+
+    Args:
+        title: What it shows.
+        columns: Column names; the first column names the rows.
+        rows: Cells.
+        note: How to read it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+@dataclass
+class Figure:
+    """A picture as SVG.
+
+    Args:
+        title: What it shows.
+        svg: The element.
+        note: How to read it; also its text for those who can't see it.
+    """
+
+    title: str
+    svg: str
+    note: str
+
+
+@dataclass
+class Section:
+    """A part of the report.
+
+    Args:
+        title: Its heading.
+        text: What is asked and what came out, a paragraph an entry.
+        blocks: Tables and figures.
+    """
+
+    title: str
+    text: list[str] = field(default_factory=list)
+    blocks: list[Table | Figure] = field(default_factory=list)
+
+
+@dataclass
+class Check:
+    """One condition of the export gate.
+
+    Args:
+        name: What is checked.
+        passed: Whether it holds; None: it could not be measured, which doesn't pass.
+        found: What was found, in words without any row's text.
+        wanted: What is wanted.
+    """
+
+    name: str
+    passed: bool | None
+    found: str
+    wanted: str
+
+
+@dataclass
+class Report:
+    """All that an audit found.
+
+    Args:
+        title: Heading of the page.
+        facts: What was audited and how: name -> value, shown at the top.
+        sections: The parts.
+        values: Key such as `quality/responses/self_bleu` -> number.
+        checks: The gate's conditions.
+        sha256: The audited rows, by `audit.rows.file_digest`.
+    """
+
+    title: str
+    facts: dict[str, str]
+    sections: list[Section] = field(default_factory=list)
+    values: dict[str, Measured] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    sha256: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rows may leave: there are checks, and all hold."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers and the checks."""
+        return {
+            "sha256": self.sha256,
+            "passed": self.passed,
+            "facts": self.facts,
+            "checks": [asdict(check) for check in self.checks],
+            "values": {key: asdict(value) for key, value in self.values.items()},
+        }
+
+    def to_markdown(self) -> str:
+        """The report without its figures."""
+        lines = [f"# {self.title}", ""]
+        lines += [f"- {name}: {value}" for name, value in self.facts.items()]
+        for section in self.sections:
+            lines += ["", f"## {section.title}"]
+            for paragraph in section.text:
+                lines += ["", paragraph]
+            for block in section.blocks:
+                lines += ["", f"### {block.title}", ""]
+                lines += _markdown_table(block) if isinstance(block, Table) else [f"(figure on the page) {block.note}"]
+        return "\n".join(lines) + "\n"
+
+
+def number(cell: Cell) -> str:
+    """A cell as text: whole numbers with separators, others with three digits, a dash for what isn't known."""
+    if isinstance(cell, float):
+        return "–" if math.isnan(cell) else f"{cell:.3f}"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+def _markdown_table(table: Table) -> list[str]:
+    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
+    lines = ["| " + " | ".join(number(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [*lines, *(["", table.note] if table.note else [])]

@@ -1,0 +1,411 @@
+"""The DataModule of the strategy tasks: dialogues of several sources, split, mixed and cut to windows."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, Protocol
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+
+from datamodules.batching import EvaluationBatches, RowNumbers, TrainBatches
+from datamodules.contexts import ClassifierFormat, ClassifierRow, ResponderFormat, ResponderRow
+from datamodules.dialogue_batches import ResponderCollator, StrategyCollator
+from datamodules.dialogue_mixing import mix_turn_rows
+from datamodules.dialogue_sources import read_sources
+from datamodules.dialogue_splits import DialogueSplit, divide
+from datamodules.dialogues import Dialogue
+from datamodules.mixing import Mix, MixOptions
+from datamodules.records import Source
+from datamodules.splits import SPLITS, Leak, SplitName, find_leaks, group_rows
+from datamodules.strategies import LabelSpace, Overlap, load_scheme
+from datamodules.turn_rows import RowRule, TurnRow, as_pair, build_dialogue_manifest, rows_hash, rows_of
+from errors import DataError, UserError
+
+__all__ = ["DialogueDataModule", "RowFormat", "TurnModel"]
+
+RowFormat = ClassifierFormat | ResponderFormat
+TestOn = Literal["esconv", "reddit", "clinical", "synthetic", "all"]
+
+
+class TurnModel(Protocol):
+    """What the DataModule asks of a model."""
+
+    def row_rules(self, rule: RowRule) -> tuple[RowRule, RowRule]:
+        """How turns become rows that train, and rows that evaluate."""
+
+    def row_format(self, data: DialogueDataModule, texts: Callable[[], Iterable[str]]) -> RowFormat:
+        """What a row looks like to the model; `texts` gives the training split's turns to a tokenizer's trainer."""
+
+
+class DialogueDataModule(L.LightningDataModule):
+    """Supporter turns with the dialogue before them, from ESConv, Reddit, clinical and synthetic sources.
+
+    A row is a supporter turn, its label what the scheme makes of its strategy; Reddit pairs are dialogues of two turns.
+    Which rows do what: the source that `test_on` names has a test share; clinical rows test as a whole where other
+    sources train. Validation rows are a share of every source that trains. Synthetic rows only train, unless they are
+    the only source or `test_on: synthetic` asks for it.
+
+    Args:
+        esconv: Files of ESConv: ESConv.json, FailedESConv.json, the hub's; see `cli.py prepare esconv`.
+        reddit: Folder with the three EPITOME files (see `cli.py prepare epitome`).
+        synthetic: Files of synthetic dialogues or pairs, one or several generators.
+        clinical: Files of clinical dialogues or pairs. Their text never reaches a log, a tracker, an error message or
+            predictions.
+        test_on: The source whose rows are tested; `all`: a test share of every real source. Null: the first given of
+            esconv, reddit, clinical, synthetic.
+        label_space: What is predicted and tagged: the scheme's `categories`, or ESConv's eight `strategies`.
+        overlap: What becomes of a turn of several categories: a row for `each`, one at `random`, the first by
+            `priority`, or all in one row as a `multi`-label target.
+        scheme: A YAML with another scheme; null: study B's four categories.
+        merge_turns: Join consecutive turns of one speaker (but for turns of unlike strategies).
+        max_turns: Turns of the context read at most; null: as many as fit.
+        max_tokens: Window in tokens: context, special tokens and, for the responder, the response.
+        split: How dialogues are divided.
+        mix: How synthetic and other rows join the training rows; counts are rows, balanced by label.
+        leakage: What to do about a training dialogue that belongs together with an evaluation dialogue (same text, same
+            group, near-duplicate): stop with an `error`, `drop` the training dialogue, or `report`.
+        batch_size: Training rows a step, over all devices together.
+        evaluation_batch_size: Rows in an evaluation batch.
+        bucketed: Whether batches hold rows of similar length.
+        packed: Responder: put short rows behind one another instead of padding them; the loss is the same.
+        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+    """
+
+    def __init__(
+        self,
+        esconv: str | list[str] | None = None,
+        reddit: str | None = None,
+        synthetic: str | list[str] | None = None,
+        clinical: str | list[str] | None = None,
+        test_on: TestOn | None = None,
+        label_space: LabelSpace = "categories",
+        overlap: Overlap = "each",
+        scheme: str | None = None,
+        merge_turns: bool = False,
+        max_turns: int | None = None,
+        max_tokens: int = 256,
+        split: DialogueSplit | None = None,
+        mix: MixOptions | None = None,
+        leakage: Literal["error", "drop", "report"] = "error",
+        batch_size: int = 32,
+        evaluation_batch_size: int = 64,
+        bucketed: bool = True,
+        packed: bool = True,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.files: dict[Source, list[str]] = {
+            "esconv": _as_list(esconv),
+            "reddit": _as_list(reddit),
+            "clinical": _as_list(clinical),
+            "synthetic": _as_list(synthetic),
+        }
+        self.split = split or DialogueSplit()
+        self.mix = mix or MixOptions()
+        self.label_space: LabelSpace = label_space
+        self.overlap: Overlap = overlap
+        self.scheme = load_scheme(scheme)
+        self.merge_turns = merge_turns
+        self.max_turns = max_turns
+        self.max_tokens = max_tokens
+        self.leakage = leakage
+        self.batch_size = batch_size
+        self.evaluation_batch_size = evaluation_batch_size
+        self.bucketed = bucketed
+        self.packed = packed
+        self.num_workers = num_workers
+        given: list[Source] = [source for source, files in self.files.items() if files]
+        if not given:
+            raise UserError("no data: give at least one of " + ", ".join(f"--data.{source}" for source in self.files))
+        self.test_on: TestOn = test_on or given[0]
+        if self.test_on != "all" and not self.files[self.test_on]:
+            raise UserError(f"--data.test_on {self.test_on}: no {self.test_on} rows are given (--data.{self.test_on})")
+        if self.split.by == "published" and len(self.files["esconv"]) != 1:
+            raise UserError("--data.split.by published needs exactly one --data.esconv file: the whole ESConv.json")
+        if self.split.by_files and not self.files["esconv"]:
+            raise UserError("--data.split files are of ESConv's format and need --data.esconv: the files that train")
+        self.dialogues: list[Dialogue] = []
+        self.examples: list[TurnRow] = []
+        self.rows: dict[SplitName, list[int]] = {}
+        self.manifest: dict[str, Any] = {}
+        self._resume = (0, 0)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The K labels."""
+        return self.scheme.names(self.label_space)
+
+    @property
+    def split_hash(self) -> str:
+        """The test set's name; numbers of runs with unlike ones don't compare."""
+        return rows_hash(self.examples, self.rows["test"])
+
+    def prepare_data(self) -> None:
+        """Nothing to fetch: `cli.py prepare` does that, on purpose and with the licence in view."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads, splits, guards, mixes and cuts to windows; once, whatever the stage."""
+        assert self.trainer is not None
+        if not self.rows:
+            self.setup_rows(self.trainer.lightning_module)  # type: ignore[arg-type]
+
+    def setup_rows(self, model: TurnModel) -> None:
+        """The same for a model without a trainer."""
+        sources = read_sources(self.files, self.split, merge=self.merge_turns, categories=self.scheme.categories)
+        self.dialogues, self._placed = sources.dialogues, sources.placed
+        self.groups = group_rows([as_pair(dialogue) for dialogue in self.dialogues])
+        _, self.group_numbers = np.unique(self.groups, return_inverse=True)
+        dropped: Counter[str] = Counter()
+        base, synthetic, evaluation = self._divide()
+        base, synthetic, leaks = self._guard(base, synthetic, evaluation, dropped)
+        training, evaluating = model.row_rules(
+            RowRule(self.scheme, self.label_space, self.overlap, labelled=True, seed=self.split.seed)
+        )
+        base_rows = self._rows(base, training, dropped)
+        synthetic_rows = self._rows(synthetic, training, dropped)
+        self._check_labels(training, base, synthetic)
+        mix = mix_turn_rows(self.examples, base_rows, synthetic_rows, self.mix)
+        self.rows = {"train": mix.rows}
+        for name, members in evaluation.items():
+            self.rows[name] = self._rows(members, evaluating, dropped)
+        self.set_format(model.row_format(self, self._training_texts))
+        self.manifest = self._describe(mix, sources.reports, dropped, leaks)
+
+    def _tests(self, source: Source) -> bool:
+        return self.test_on == source or (self.test_on == "all" and source != "synthetic")
+
+    def _divide(self) -> tuple[list[int], list[int], dict[SplitName, list[int]]]:
+        """Base dialogues, synthetic candidates, and the evaluation splits."""
+        real = any(self.files[source] for source in ("esconv", "reddit", "clinical"))
+        ratio = self.mix.weights or {}
+        others_train = any(self.files[source] for source in ("esconv", "reddit")) or self.test_on == "synthetic"
+        base: list[int] = []
+        synthetic: list[int] = []
+        evaluation: dict[SplitName, list[int]] = {"validation": [], "test": []}
+        by_source: dict[Source, list[int]] = {}
+        for number, dialogue in enumerate(self.dialogues):
+            by_source.setdefault(dialogue.source, []).append(number)
+        for source, members in by_source.items():
+            if source == "synthetic" and real and self.test_on != "synthetic":
+                synthetic += members
+            elif source == "clinical" and others_train and self._tests(source) and not ratio.get("clinical"):
+                evaluation["test"] += members
+            else:
+                for number, part in zip(members, self._parts(source, members), strict=True):
+                    (base if part == "train" else evaluation[part]).append(number)
+        return base, synthetic, evaluation
+
+    def _parts(self, source: Source, members: Sequence[int]) -> list[SplitName]:
+        if source == "esconv" and self._placed:
+            parts = [self._placed[self.dialogues[number].uid] for number in members]
+            return parts if self._tests(source) else ["train" if part == "test" else part for part in parts]
+        strata = [
+            [
+                label
+                for turn in self.dialogues[number].turns
+                if turn.speaker == "supporter"
+                for label in self.scheme.labels(turn, self.label_space)
+            ]
+            for number in members
+        ]
+        return divide([self.groups[number] for number in members], strata, self.split, tests=self._tests(source))
+
+    def _guard(
+        self,
+        base: list[int],
+        synthetic: list[int],
+        evaluation: dict[SplitName, list[int]],
+        dropped: Counter[str],
+    ) -> tuple[list[int], list[int], list[Leak]]:
+        """Compares whatever may train with whatever evaluates."""
+        evaluated = [number for members in evaluation.values() for number in members]
+        leaks = find_leaks(
+            *([as_pair(self.dialogues[number]) for number in some] for some in ([*base, *synthetic], evaluated))
+        )
+        if leaks and self.leakage == "error":
+            lines = [
+                f"training dialogue {leak.train} and evaluation dialogue {leak.evaluation}: {leak.why}"
+                for leak in leaks
+            ]
+            raise DataError(
+                [
+                    f"leakage: {len(leaks)} pairs of a training and an evaluation dialogue belong together "
+                    "(--data.leakage drop leaves the training dialogues out, report goes on)",
+                    *lines,
+                ]
+            )
+        if leaks and self.leakage == "drop":
+            bad = {leak.train for leak in leaks}
+            dropped["dialogue that belongs together with an evaluation dialogue"] += len(bad)
+            base = [number for number in base if self.dialogues[number].uid not in bad]
+            synthetic = [number for number in synthetic if self.dialogues[number].uid not in bad]
+        return base, synthetic, leaks
+
+    def _rows(self, members: Iterable[int], rule: RowRule, dropped: Counter[str]) -> list[int]:
+        """Makes the rows of some dialogues; their numbers."""
+        start = len(self.examples)
+        for number in members:
+            self.examples += rows_of(number, self.dialogues[number], rule, dropped)
+        return list(range(start, len(self.examples)))
+
+    def _check_labels(self, rule: RowRule, *parts: Iterable[int]) -> None:
+        """A source of which nothing trains because it has no label in this space was not meant so."""
+        wanted = {self.dialogues[number].source for members in parts for number in members}
+        empty = wanted - {row.source for row in self.examples}
+        if rule.labelled and empty:
+            raise UserError(
+                f"--data.label_space {self.label_space}: no turn of {', '.join(sorted(empty))} has a label in it "
+                "(Reddit rows have categories only); leave the source out or use --data.label_space categories"
+            )
+
+    def _training_texts(self) -> Iterable[str]:
+        """The turns of the dialogues that train."""
+        numbers = {self.examples[row].dialogue for row in self.rows["train"]}
+        return (turn.text for number in sorted(numbers) for turn in self.dialogues[number].turns)
+
+    def set_format(self, row_format: RowFormat) -> None:
+        """Tokenises every dialogue and cuts every row to the window."""
+        self.format = row_format
+        texts = [turn.text for dialogue in self.dialogues for turn in dialogue.turns]
+        tokens = iter(row_format.encoder.encode(texts))
+        self.tokens = [[next(tokens) for _ in dialogue.turns] for dialogue in self.dialogues]
+        self.inputs: list[Any] = [self._input(row) for row in self.examples]
+        self.lengths = np.array([len(row.ids) for row in self.inputs], dtype=np.int64)
+
+    def _input(self, row: TurnRow) -> ClassifierRow | ResponderRow:
+        tokens = self.tokens[row.dialogue]
+        if isinstance(self.format, ClassifierFormat):
+            return self.format.row(self.dialogues[row.dialogue].turns, tokens, row.turn)
+        return self.format.row(tokens, row.turn, row.labels[0] if self.format.tags and row.labels else None)
+
+    def _describe(
+        self, mix: Mix, reports: Sequence[dict[str, Any]], dropped: Counter[str], leaks: Sequence[Leak]
+    ) -> dict[str, Any]:
+        cut = {}
+        for name, members in self.rows.items():
+            inputs = [self.inputs[row] for row in members]
+            cut[name] = {
+                "contexts": sum(row.dropped_turns > 0 for row in inputs),
+                "turns": sum(row.cut_tokens > 0 for row in inputs),
+            }
+        options = {
+            "test_on": self.test_on,
+            "label_space": self.label_space,
+            "overlap": self.overlap,
+            "scheme": {name: list(parts) for name, parts in self.scheme.categories.items()},
+            "merge_turns": self.merge_turns,
+            "max_turns": self.max_turns,
+            "max_tokens": self.max_tokens,
+            "split": asdict(self.split),
+            "mix": asdict(self.mix),
+            "leakage": self.leakage,
+        }
+        return build_dialogue_manifest(
+            self.examples,
+            self.rows,
+            mix=mix,
+            options=options,
+            sources=reports,
+            dropped=dropped,
+            leaks=leaks,
+            cut=cut,
+        )
+
+    def targets(self, *, gold: bool = False) -> npt.NDArray[np.float32]:
+        """Labels of every row as float32 [N, K]: its own, or with `gold` all of its turn."""
+        number = {label: place for place, label in enumerate(self.labels)}
+        table = np.zeros((len(self.examples), len(number)), dtype=np.float32)
+        for row, example in enumerate(self.examples):
+            table[row, [number[label] for label in (example.gold if gold else example.labels)]] = 1
+        return table
+
+    def label_counts(self) -> npt.NDArray[np.float64]:
+        """Training rows of each label: float64 [K]."""
+        counts: npt.NDArray[np.float64] = self.targets()[self.rows["train"]].sum(axis=0, dtype=np.float64)
+        return counts
+
+    @property
+    def row_groups(self) -> npt.NDArray[np.int64]:
+        """Number of each row's group: int64 [N]."""
+        return np.asarray(self.group_numbers[[row.dialogue for row in self.examples]], dtype=np.int64)
+
+    def _loader(self, batches: TrainBatches | EvaluationBatches, *, packed: bool) -> DataLoader[Any]:
+        collator: StrategyCollator | ResponderCollator
+        if isinstance(self.format, ClassifierFormat):
+            collator = StrategyCollator(
+                self.inputs, self.targets(), self.targets(gold=True), self.row_groups, self.format.pad_id
+            )
+        else:
+            collator = ResponderCollator(self.inputs, self.row_groups, self.format.end_id, packed=packed)
+        return DataLoader(
+            RowNumbers(len(self.examples)),
+            batch_sampler=batches,
+            collate_fn=collator,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled batches; continues within an epoch after a resume."""
+        if not self.rows["train"]:
+            raise UserError("no row is left to train on; lower --data.split.test or give another source")
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        batches = TrainBatches(self.rows["train"], self.lengths, self.batch_size, seed, bucketed=self.bucketed)
+        batches.resume(*self._resume)
+        return self._loader(batches, packed=self.packed)
+
+    def _evaluation_loader(self, split: SplitName) -> DataLoader[Any]:
+        # Unpacked: a row's numbers must not depend on its neighbours, to the last bit.
+        return self._loader(EvaluationBatches(self.rows[split], self.lengths, self.evaluation_batch_size), packed=False)
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """The validation rows; no loader where there are none."""
+        return self._evaluation_loader("validation") if self.rows["validation"] else []
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The test rows."""
+        if not self.rows["test"]:
+            raise UserError("no test row: --data.split.test is 0")
+        return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """One loader a split that has rows."""
+        return [self._evaluation_loader(split) for split in SPLITS if self.rows[split]]
+
+    def describe_row(self, row: int, split: str, *, with_text: bool) -> dict[str, Any]:
+        """What `predictions.jsonl` says of a row beside the prediction: names, gold, and the text where it may."""
+        example = self.examples[row]
+        entry: dict[str, Any] = {"id": example.uid.split(":", 2)[2], "source": example.source, "split": split}
+        if example.generator:
+            entry["generator"] = example.generator
+        if with_text:
+            entry["gold_response"] = self.dialogues[example.dialogue].turns[example.turn].text
+        return entry | {"gold": list(example.gold)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands in its rows, counted in batches that were used."""
+        position = (0, 0)
+        if self.trainer is not None and self.trainer.fit_loop is not None:
+            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            whole = done >= -(-len(self.rows["train"]) // self.batch_size)
+            position = (self.trainer.current_epoch + 1, 0) if whole else (self.trainer.current_epoch, done)
+        return {"position": list(position)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up `state_dict`'s position."""
+        epoch, batch = state_dict["position"]
+        self._resume = (int(epoch), int(batch))
+
+
+def _as_list(value: str | list[str] | None) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)

@@ -1,0 +1,1 @@
+"""Series of runs and what they show; people who judge what models write."""

@@ -1,0 +1,1 @@
+"""Rows out to annotators and back: tasks for Label Studio, Argilla and plain tables; rounds, overlap, adjudication."""

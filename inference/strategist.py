@@ -1,0 +1,117 @@
+"""The strategy classifier as a Python object: dialogues in, strategies out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from datamodules.batching import pad, token_mask
+from datamodules.contexts import ClassifierFormat, ClassifierRow
+from datamodules.dialogues import Turn
+from datamodules.sources.esconv import merge_turns
+from datamodules.strategies import Scheme
+from errors import UserError
+from inference.scorer import Device, pick_device
+from lightning_modules.checkpoints import find_checkpoint, read_checkpoint
+from lightning_modules.networks.strategy_encoder import StrategyEncoder, StrategySpec, describe_choices
+
+__all__ = ["Strategist", "StrategyScore"]
+
+
+@dataclass(frozen=True)
+class StrategyScore:
+    """What the classifier says of a supporter's turn.
+
+    Args:
+        strategy: The label it decides for.
+        probabilities: Label -> calibrated probability.
+    """
+
+    strategy: str
+    probabilities: dict[str, float]
+
+
+class Strategist:
+    """A trained strategy classifier.
+
+    Args:
+        network: In evaluation mode.
+        row_format: How it reads a dialogue.
+        scheme: The scheme that it was trained under.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, network: StrategyEncoder, row_format: ClassifierFormat, scheme: Scheme, device: torch.device
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.format = row_format
+        self.scheme = scheme
+        self.device = device
+
+    @classmethod
+    def load(cls, run_or_checkpoint: str | Path, device: Device = "auto") -> Strategist:
+        """Loads a run's tested checkpoint, or a checkpoint file; needs no config and no encoder files.
+
+        Raises:
+            UserError: It can't be read, or is no strategy classifier.
+        """
+        checkpoint = read_checkpoint(find_checkpoint(run_or_checkpoint))
+        if checkpoint.get("task") != "strategy":
+            raise UserError(f"'{run_or_checkpoint}' is no strategy classifier; name the run of one")
+        network = StrategyEncoder(StrategySpec(**checkpoint["network"]))
+        own = "network."
+        weights = {
+            name.removeprefix(own): values for name, values in checkpoint["state_dict"].items() if name.startswith(own)
+        }
+        network.load_state_dict(weights)
+        scheme = Scheme.from_state(checkpoint["scheme"])
+        return cls(network, ClassifierFormat.from_state(checkpoint["reader"]), scheme, pick_device(device))
+
+    def next_turns(self, contexts: Sequence[Sequence[Turn]], batch_size: int = 32) -> list[StrategyScore]:
+        """What comes after each context, which may be empty; needs a classifier with target `next`."""
+        return self.turns([(turns, len(turns)) for turns in contexts], batch_size)
+
+    def turns(self, asked: Sequence[tuple[Sequence[Turn], int]], batch_size: int = 32) -> list[StrategyScore]:
+        """What the classifier says of supporter turns.
+
+        Args:
+            asked: The dialogue's turns and the number of the turn that is asked about. With target `next` neither it
+                nor what follows is looked at.
+            batch_size: Rows in a forward pass.
+
+        Returns:
+            A score each.
+        """
+        rows = []
+        for turns, turn in asked:
+            seen = merge_turns(list(turns[:turn])) if self.format.merged else list(turns[:turn])
+            place = len(seen)
+            seen += turns[turn : turn + 1] if self.format.target == "given" else []
+            rows.append(self.format.row(seen, self.format.encoder.encode([part.text for part in seen]), place))
+        order = sorted(range(len(rows)), key=lambda row: (len(rows[row].ids), row))
+        scores: list[StrategyScore | None] = [None] * len(rows)
+        for first in range(0, len(order), batch_size):
+            members = order[first : first + batch_size]
+            for row, score in zip(members, self._forward([rows[row] for row in members]), strict=True):
+                scores[row] = score
+        return [score for score in scores if score is not None]
+
+    @torch.inference_mode()
+    def _forward(self, rows: Sequence[ClassifierRow]) -> list[StrategyScore]:
+        def stacked(values: list[NDArray[Any]], filler: int = 0) -> torch.Tensor:
+            return pad(values, filler).to(self.device)
+
+        logits = self.network(
+            stacked([row.ids for row in rows], self.format.pad_id),
+            token_mask([row.ids for row in rows]).to(self.device),
+            stacked([row.speakers for row in rows]),
+            stacked([row.distances for row in rows]),
+        )
+        described = describe_choices(self.network, logits)
+        return [StrategyScore(entry["strategy"], entry["probabilities"]) for entry in described]

@@ -1,0 +1,327 @@
+"""The responder from config to responses: policies, streams, adapters, resume."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+from running import run, run_apart, same_weights, scores, succeed
+from tiny_dialogues import esconv_items, responder_config, strategy_config, write_esconv
+
+from datamodules.contexts import ResponderFormat, TurnEncoder
+from datamodules.dialogues import Turn
+from errors import UserError
+from inference.policies import ClassifierPolicy, NoPolicy, RandomPolicy, build_policy, draw
+from inference.respond import main as respond
+from inference.responder import Responder, TurnAsked
+from inference.responder_table import main as table
+from inference.streaming import write_stream
+from lightning_modules.choices import TurnContext
+from lightning_modules.networks.decoding import Decoding
+from lightning_modules.networks.responder import (
+    ResponderNetwork,
+    ResponderSpec,
+    SmallModel,
+    build_small,
+    train_tokenizer,
+)
+
+LABELS = ["Comforting", "Exploration", "Action", "Others"]
+NAMES = ("NoPolicy", "RandomPolicy", "ModelPolicy", "OraclePolicy")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("responder")
+
+
+@pytest.fixture(scope="module")
+def esconv(place):
+    return write_esconv(place / "ESConv.json", 24)
+
+
+@pytest.fixture(scope="module")
+def classifier(place, esconv, encoder):
+    config = strategy_config(place / "strategy.yaml", encoder, esconv, trainer={"max_epochs": 1})
+    return succeed("fit", "--config", config).folder
+
+
+@pytest.fixture(scope="module")
+def config(place, esconv):
+    policies = [{"class_path": f"inference.policies.{name}"} for name in NAMES]
+    return responder_config(place / "responder.yaml", esconv, model={"policies": policies, "written_rows": 9})
+
+
+@pytest.fixture(scope="module")
+def fitted(config):
+    return succeed("fit", "--config", config)
+
+
+@pytest.fixture(scope="module")
+def plain(config):
+    policy = "[{class_path: inference.policies.NoPolicy}]"
+    return succeed(
+        "fit", "--config", config, "--model.tagged", "false", "--model.policies", policy, "--run_name", "plain"
+    )
+
+
+def test_a_run_leaves_its_folder(fitted):
+    found = scores(fitted.folder)
+    supporters = json.loads((fitted.folder / "manifest.json").read_text())["splits"]["test"]["rows"]
+    assert found["test/perplexity"]["n"] == supporters
+    assert found["test/perplexity"]["protocol"]["metric_variant"].endswith("response and end token after the gold tag")
+    assert found["test/perplexity_with_tag"]["value"] != found["test/perplexity"]["value"]
+    for policy in ("none", "random", "model", "oracle"):
+        assert found[f"test/{policy}/bleu"]["n"] == 9
+        assert found[f"test/{policy}/bleu"]["protocol"]["metric_variant"].startswith("sacrebleu nrefs:1")
+    assert found["test/oracle/agreement"]["value"] == 100
+    assert "oracle (gold)" in fitted.out
+    predictions = [json.loads(line) for line in (fitted.folder / "predictions.jsonl").read_text().splitlines()]
+    assert sum(bool(line["responses"]) for line in predictions) == 9
+    assert len(predictions) == supporters
+
+
+def test_rows_that_evaluate_are_one_a_turn(fitted):
+    manifest = json.loads((fitted.folder / "manifest.json").read_text())
+    turns = sum(entry["speaker"] == "supporter" for item in esconv_items(24) for entry in item["dialog"])
+    rows = {split: found["rows"] for split, found in manifest["splits"].items()}
+    assert rows["train"] > turns - rows["validation"] - rows["test"]  # a row for each category trains
+
+
+def respond_rows(output, *argv):
+    assert respond([str(word) for word in (*argv, "--output", output)]) == 0
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("policy", ["none", "random", "random_prior", "model", "oracle"])
+def test_respond_to_every_supporter_turn(fitted, esconv, tmp_path, policy):
+    rows = respond_rows(tmp_path / "out.jsonl", esconv, "--checkpoint", fitted.folder, "--policy", policy)
+    expected = [
+        f"{number}:{turn}"
+        for number, item in enumerate(esconv_items(24))
+        for turn, entry in enumerate(item["dialog"])
+        if entry["speaker"] == "supporter"
+    ]
+    assert [row["id"] for row in rows] == expected
+    assert all(set(row) == {"id", "response", "strategy", "probabilities"} for row in rows)
+    if policy == "none":
+        assert {row["strategy"] for row in rows} == {None}
+    else:
+        assert {row["strategy"] for row in rows} <= set(LABELS)
+    if policy in ("random", "random_prior", "model"):
+        assert all(sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5) for row in rows)
+
+
+def test_respond_does_not_depend_on_the_batch_and_can_be_continued(fitted, classifier, esconv, tmp_path, monkeypatch):
+    command = (esconv, "--checkpoint", fitted.folder, "--policy", "classifier_sampled", "--classifier", classifier)
+    whole = respond_rows(tmp_path / "whole.jsonl", *command)
+    assert respond_rows(tmp_path / "one.jsonl", *command, "--batch_size", 1) == whole
+    assert len({row["strategy"] for row in whole}) > 1
+    written = []
+    work = Responder.respond
+
+    def stumbling(self, asked, batch_size=16):
+        written.append(len(asked))
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return work(self, asked, batch_size)
+
+    monkeypatch.setattr(Responder, "respond", stumbling)
+    with pytest.raises(KeyboardInterrupt):
+        respond_rows(tmp_path / "again.jsonl", *command)
+    assert not (tmp_path / "again.jsonl").exists()
+    assert respond_rows(tmp_path / "again.jsonl", *command) == whole
+    assert sum(written) == len(whole) + written[1]  # the first window was not written anew
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.jsonl", "one.jsonl", "whole.jsonl"]
+
+
+def test_respond_with_what_comes_next(fitted, tmp_path):
+    rows = [
+        {
+            "id": "x",
+            "turns": [{"speaker": "seeker", "text": "I feel alone."}, {"speaker": "supporter", "text": "Why?"}],
+        },
+        {"id": "y", "turns": [{"speaker": "seeker", "text": " "}, {"speaker": "seeker", "text": "Hello"}]},
+        {"id": "z", "turns": []},
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = respond_rows(
+        tmp_path / "out.jsonl", tmp_path / "in.jsonl", "--checkpoint", fitted.folder, "--turns", "next"
+    )
+    assert [row["id"] for row in found] == ["x:2", "y:2"]
+
+
+def test_the_gold_turn_is_never_seen(fitted, tmp_path):
+    outs = []
+    for number, text in enumerate(("Why?", "Completely different words here.")):
+        turns = [{"speaker": "seeker", "text": "I feel alone."}, {"speaker": "supporter", "text": text}]
+        (tmp_path / "in.jsonl").write_text(json.dumps({"id": "x", "turns": turns}))
+        outs.append(
+            respond_rows(
+                tmp_path / f"out{number}.jsonl",
+                tmp_path / "in.jsonl",
+                "--checkpoint",
+                fitted.folder,
+                "--policy",
+                "model",
+            )
+        )
+    assert outs[0] == outs[1]
+
+
+def test_misuse_is_named(fitted, plain, classifier, esconv, tmp_path, place):
+    def message(*argv):
+        with pytest.raises(UserError) as caught:
+            respond([str(word) for word in (*argv, "--output", tmp_path / "o.jsonl")])
+        return str(caught.value)
+
+    assert "needs classifier" in message(esconv, "--checkpoint", fitted.folder, "--policy", "classifier")
+    assert "uses no classifier" in message(esconv, "--checkpoint", fitted.folder, "--classifier", classifier)
+    assert "without tags" in message(esconv, "--checkpoint", plain.folder, "--policy", "random")
+    assert "is no responder" in message(esconv, "--checkpoint", classifier)
+    assert "is no strategy classifier" in message(
+        esconv, "--checkpoint", fitted.folder, "--policy", "classifier", "--classifier", fitted.folder
+    )
+    spaces = run("test", "--ckpt_path", fitted.folder, "--data.label_space", "strategies", "--run_name", "wrong")
+    assert spaces.status == 2
+    assert "--data.label_space" in spaces.err
+    multi = run("fit", "--config", place / "responder.yaml", "--data.overlap", "multi")
+    assert "a response has one tag" in multi.err
+
+
+def test_table_of_runs(fitted, plain, capsys):
+    assert table([str(fitted.folder), str(plain.folder)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    by_run = {(line[1], line[2]): line for line in lines if line[:1] == ["esconv"]}
+    assert by_run["yes", "none"][-3] == ".293"
+    assert by_run["yes", "random"][-3] == ".271"
+    assert by_run["no", "none"][-3] == ".226"
+    assert by_run["yes", "oracle"][-3] == "-"
+    with pytest.raises(UserError, match="no tested run"):
+        table([str(fitted.folder.parent)])
+
+
+def test_the_small_models_tokenizer_comes_with_the_checkpoint(fitted, place):
+    """Tested on other dialogues, which would train another tokenizer."""
+    other = write_esconv(place / "Other.json", 9, seed=5)
+    ran = succeed("test", "--ckpt_path", fitted.folder, "--data.esconv", other, "--run_name", "elsewhere")
+    one = Responder.load(fitted.folder, NoPolicy())
+    assert scores(ran.folder)["test/perplexity"]["value"] < 300
+    assert one.format.encoder.description == json.loads(json.dumps(one.format.encoder.description))
+
+
+def test_resume_gives_the_same_weights(config):
+    """Killed within an epoch and continued: what the uninterrupted run gives, packed rows included."""
+    options = ("--model.policies", "null", "--checkpoint_every_n_steps", "3")
+    whole = succeed("fit", "--config", config, "--run_name", "whole", *options)
+    kill = "[{class_path: running.KillAt, init_args: {step: 8}}]"
+    command = ("fit", "--config", config, "--run_name", "killed", *options)
+    assert run_apart(config.parent, *command, "--trainer.callbacks", kill).status < 0
+    again = succeed(*command, "--ckpt_path", "last")
+    last = "checkpoints/last.ckpt"
+    assert same_weights(whole.folder / last, again.folder / last)
+
+
+def test_adapters_on_a_pretrained_model(place, esconv, tmp_path):
+    """LoRA trains, its checkpoint holds no base weights, and a loaded responder writes what the run wrote."""
+    from transformers import GPT2TokenizerFast, PreTrainedTokenizerFast
+
+    description = train_tokenizer((entry["content"] for item in esconv_items(24) for entry in item["dialog"]), 300)
+    model = build_small(SmallModel(layers=1, width=16, heads=2, window=64), 300, 0)
+    model.save_pretrained(tmp_path / "base")
+    PreTrainedTokenizerFast(
+        tokenizer_object=TurnEncoder(description).tokenizer, eos_token="<|endoftext|>"
+    ).save_pretrained(tmp_path / "base")
+    assert GPT2TokenizerFast is not None
+    config = responder_config(
+        place / "lora.yaml",
+        esconv,
+        model={
+            "small": None,
+            "language_model": str(tmp_path / "base"),
+            "lora": {"rank": 2, "dropout": 0.0},
+            "policies": [{"class_path": "inference.policies.ModelPolicy"}],
+            "written_rows": 4,
+        },
+        trainer={"max_epochs": 1},
+    )
+    ran = succeed("fit", "--config", config)
+    state = torch.load(ran.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert all("lora_" in name or "trainable_tokens" in name or name.startswith("network.") for name in state)
+    assert not any("c_fc" in name and "lora" not in name for name in state)
+    responder = Responder.load(ran.folder, build_policy("model"))
+    items = esconv_items(24)
+    lines = [json.loads(line) for line in (ran.folder / "predictions.jsonl").read_text().splitlines()]
+    for line in (line for line in lines if line["responses"]):
+        dialogue, turn = map(int, line["id"].split(":"))
+        turns = [Turn(entry["speaker"], entry["content"]) for entry in items[dialogue]["dialog"][:turn]]
+        (found,) = responder.respond([TurnAsked(f"esconv::{line['id']}", turns)])
+        assert (found.strategy, found.response) == (line["strategies"]["model"], line["responses"]["model"])
+    untrained = succeed("test", "--config", config, "--run_name", "untrained")
+    assert "test/perplexity" in scores(untrained.folder)
+
+
+def test_draws_follow_the_probabilities():
+    probabilities = {"A": 0.5, "B": 0.2, "C": 0.0, "D": 0.3}
+    drawn = Counter(draw(probabilities, 0, str(key)) for key in range(4000))
+    assert drawn["C"] == 0
+    for label, share in probabilities.items():
+        assert drawn[label] / 4000 == pytest.approx(share, abs=4.5 * (share * (1 - share) / 4000) ** 0.5 + 1e-9)
+    assert [draw(probabilities, 1, str(key)) for key in range(20)] != [
+        draw(probabilities, 0, str(key)) for key in range(20)
+    ]
+    assert draw({"A": 0.0, "B": 1e-30}, 0, "x") == "B"
+
+
+def test_random_policies_draw_uniformly_or_by_the_training_prior():
+    model = build_small(SmallModel(layers=1, width=8, heads=1, window=16), 300, 0)
+    network = ResponderNetwork(ResponderSpec(["A", "B"], "categories", [5, 6], ""), model)
+    network.label_counts.copy_(torch.tensor([30.0, 10.0]))
+    form = ResponderFormat(TurnEncoder(train_tokenizer(["a"], 300)), 0, {"A": 5, "B": 6}, 32, 8)
+    contexts = [TurnContext(str(key), [], []) for key in range(4000)]
+    for by_prior, share in ((False, 0.5), (True, 0.75)):
+        policy = RandomPolicy(by_prior=by_prior)
+        policy.attach(network, form)
+        chosen = policy.choose(contexts)
+        assert Counter(choice.label for choice in chosen)["A"] / 4000 == pytest.approx(share, abs=0.035)
+        assert chosen[0].probabilities == {"A": share, "B": 1 - share}
+        assert policy.choose(contexts[7:8]) == chosen[7:8]
+
+
+def test_classifier_policies(fitted, classifier):
+    responder = Responder.load(fitted.folder, ClassifierPolicy(str(classifier)))
+    asked = [TurnAsked(str(key), [Turn("seeker", "I feel so alone.")]) for key in range(300)]
+    contexts = [TurnContext(turn.key, turn.turns, []) for turn in asked]
+    best = responder.policy.choose(contexts[:2])
+    assert best[0].label == max(best[0].probabilities, key=best[0].probabilities.get)
+    sampled = ClassifierPolicy(str(classifier), sampled=True)
+    sampled.attach(responder.network, responder.format)
+    chosen = Counter(choice.label for choice in sampled.choose(contexts))
+    for label, share in best[0].probabilities.items():
+        assert chosen[label] / 300 == pytest.approx(share, abs=4.5 * (share * (1 - share) / 300) ** 0.5 + 1e-9)
+
+
+def test_a_classifier_of_another_label_space_is_refused(classifier):
+    model = build_small(SmallModel(layers=1, width=8, heads=1, window=16), 300, 0)
+    network = ResponderNetwork(ResponderSpec(["Question", "Others"], "strategies", [5, 6], ""), model)
+    form = ResponderFormat(TurnEncoder(train_tokenizer(["a"], 300)), 0, {"Question": 5, "Others": 6}, 32, 8)
+    with pytest.raises(UserError, match=r"the classifier knows categories .* the responder strategies"):
+        ClassifierPolicy(str(classifier)).attach(network, form)
+
+
+def test_decoding_options_are_checked():
+    for options in ({"temperature": 0}, {"top_p": 0}, {"beams": 2}, {"top_k": -1}, {"repetition_penalty": 0}):
+        with pytest.raises(UserError, match="decoding"):
+            Decoding(**options)
+
+
+def test_a_stream_of_another_job_begins_anew(tmp_path):
+    output = tmp_path / "o.jsonl"
+    (tmp_path / "o.jsonl.part").write_text('{"n": 99}\n')
+    (tmp_path / "o.jsonl.part.json").write_text(json.dumps({"job": 1}))
+
+    def work(rows):
+        return [{"n": row} for row in rows]
+
+    write_stream(iter(range(3)), work, output, total=3, window=1, same={"job": 2}, verb="done")
+    assert [json.loads(line)["n"] for line in output.read_text().splitlines()] == [0, 1, 2]
