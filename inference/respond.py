@@ -15,10 +15,9 @@ from datamodules.dialogues import Dialogue, Turn
 from datamodules.sources.report import SourceReport
 from errors import UserError
 from inference.dialogue_files import iterate_file
+from lightning_modules.choices import POLICIES
 
 __all__ = ["main", "score_dialogues", "supporter_turns"]
-
-POLICY_NAMES = ("none", "random", "random_prior", "classifier", "classifier_sampled", "model", "oracle")
 
 Place = tuple[str, Sequence[Turn], int]
 """Name `<dialogue>:<turn>`, the dialogue's turns, and the number of the turn in them."""
@@ -41,11 +40,13 @@ def supporter_turns(dialogue: Dialogue, which: Literal["all", "next"]) -> Iterat
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python cli.py respond", description="Write a supporter's turns for the dialogues of a file."
+        prog="python cli.py respond",
+        description="Write a supporter's turns for the dialogues of a file.",
+        allow_abbrev=False,
     )
     parser.add_argument("file", help="dialogues: rows with turns (JSON Lines, Parquet), or ESConv's JSON")
     parser.add_argument("--checkpoint", required=True, help="a responder's run folder or checkpoint file")
-    parser.add_argument("--policy", choices=POLICY_NAMES, default="none", help="where the strategy comes from")
+    parser.add_argument("--policy", choices=POLICIES, default="none", help="where the strategy comes from")
     parser.add_argument("--classifier", help="a classifier's run, for the policies classifier and classifier_sampled")
     parser.add_argument("--output", required=True, help="where to write: .jsonl")
     parser.add_argument("--turns", choices=("all", "next"), default="all", help="each supporter turn, or what is next")

@@ -1,11 +1,12 @@
 """The responder from config to responses: policies, streams, adapters, resume."""
 
 import json
+import signal
 from collections import Counter
 
 import pytest
 import torch
-from running import run, run_apart, same_weights, scores, succeed
+from running import run, run_apart, same_weights, scores, stop_at, succeed
 from tiny_dialogues import esconv_items, responder_config, strategy_config, write_esconv
 
 from datamodules.contexts import ResponderFormat, TurnEncoder
@@ -214,9 +215,8 @@ def test_resume_gives_the_same_weights(config):
     """Killed within an epoch and continued: what the uninterrupted run gives, packed rows included."""
     options = ("--model.policies", "null", "--checkpoint_every_n_steps", "3")
     whole = succeed("fit", "--config", config, "--run_name", "whole", *options)
-    kill = "[{class_path: running.KillAt, init_args: {step: 8}}]"
     command = ("fit", "--config", config, "--run_name", "killed", *options)
-    assert run_apart(config.parent, *command, "--trainer.callbacks", kill).status < 0
+    assert run_apart(config.parent, *command, *stop_at(8)).status == -signal.SIGKILL
     again = succeed(*command, "--ckpt_path", "last")
     last = "checkpoints/last.ckpt"
     assert same_weights(whole.folder / last, again.folder / last)
