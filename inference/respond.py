@@ -9,13 +9,16 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datamodules.dialogues import Dialogue, Turn
 from datamodules.sources.report import SourceReport
 from errors import UserError
 from inference.dialogue_files import iterate_file
 from lightning_modules.choices import POLICIES
+
+if TYPE_CHECKING:
+    from datamodules.contexts import ClassifierFormat, ResponderFormat
 
 __all__ = ["main", "score_dialogues", "supporter_turns"]
 
@@ -95,6 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     checkpoints = [options.checkpoint, *([options.classifier] if options.classifier else [])]
     same = [options.policy, options.turns, options.seed]
     _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", 64)
+    _note_cuts(responder.cut, responder.format)
+    print(output)
     return 0
 
 
@@ -129,7 +134,15 @@ def score_dialogues(
         ]
 
     _stream(file, strategist.scheme.categories, work, target, "all", [checkpoint], [batch_size], "scored", 512)
+    _note_cuts(strategist.cut, strategist.format)
+    print(target)
     return 0
+
+
+def _note_cuts(cut: int, row_format: ClassifierFormat | ResponderFormat) -> None:
+    if cut:
+        window = f"{row_format.max_tokens} tokens" + (f", {row_format.max_turns} turns" if row_format.max_turns else "")
+        print(f"note: {cut} contexts are longer than the window ({window}); the last turns were read", file=sys.stderr)
 
 
 def _stream(
@@ -173,7 +186,6 @@ def _stream(
         )
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror or error}; what is there so far is kept") from None
-    print(output)
 
 
 def _checked_output(name: str, batch_size: int) -> Path:
