@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "score_dialogues", "supporter_turns"]
 
+_WINDOW = 64
+"""Turns that are read, sorted by length and written together; an interrupted run goes on at a multiple of it."""
+
 Place = tuple[str, Sequence[Turn], int]
 """Name `<dialogue>:<turn>`, the dialogue's turns, and the number of the turn in them."""
 
@@ -97,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
 
     checkpoints = [options.checkpoint, *([options.classifier] if options.classifier else [])]
     same = [options.policy, options.turns, options.seed]
-    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", 64)
+    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", _WINDOW)
     _note_cuts(responder.cut, responder.format)
     print(output)
     return 0
