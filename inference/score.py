@@ -58,7 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     table, output = Path(options.table), Path(options.output)
-    if _task(options.checkpoint) == "strategy":
+    task = _task(options.checkpoint)
+    if task == "responder":
+        raise UserError(f"'{options.checkpoint}' is a responder's run, which `respond` takes; score by another model's")
+    if task == "strategy":
         return score_dialogues(
             table, options.checkpoint, options.output, batch_size=options.batch_size, device=options.device
         )
