@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(make, step, hook, place
     folder = tmp_path / f"{make.__name__}-1"
     assert succeed("fit", *options, "--ckpt_path", folder).folder == folder
     assert_same(folder, alone)
+
+
+def test_several_files_stand_behind_one_option(place, tmp_path) -> None:
+    more, clinical = write_esconv(tmp_path / "Failed.json", 9, seed=3), tmp_path / "c.jsonl"
+    answer = {"speaker": "supporter", "text": "For what?", "strategy": "Question"}
+    clinical.write_text(json.dumps({"turns": [{"speaker": "seeker", "text": "I wait."}, answer]}))
+    words = ["--config", responder(place), "--data.esconv", place / "ESConv.json", more, "--data.leakage", "report"]
+    ran = succeed("fit", *words, "--trainer.max_steps", 1, "--data.clinical", clinical, "--runs", tmp_path)
+    sources = json.loads((ran.folder / "manifest.json").read_text())["sources"]
+    assert [(Path(source["path"]).name, source["rows"]) for source in sources] == [
+        ("ESConv.json", 24),
+        ("Failed.json", 9),
+        ("c.jsonl", 1),
+    ]
 
 
 @pytest.mark.slow
