@@ -19,6 +19,7 @@ __all__ = [
     "PACKAGED",
     "build_causal_lm",
     "build_encoder",
+    "encoder_window",
     "load_causal_lm",
     "load_encoder",
     "load_tokenizer",
@@ -135,6 +136,14 @@ def _no_pooler(config: Any) -> dict[str, Any]:
     mapping: Any = transformers.AutoModel._model_mapping
     accepts = inspect.signature(mapping[type(config)]).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepts else {}
+
+
+def encoder_window(config: dict[str, Any]) -> int | None:
+    """Tokens that an encoder of absolute positions reads at most; None where there is no limit."""
+    limit = config.get("max_position_embeddings")
+    if limit is None:
+        return None
+    return int(limit) - (config.get("pad_token_id", 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0)
 
 
 def build_encoder(config: dict[str, Any]) -> PreTrainedModel:

@@ -336,7 +336,7 @@ def _quiet() -> None:
         r".*does not have many workers.*", r".*Found \d+ module\(s\) in eval mode.*", r".*logging interval.*",
         r".*exists and is not empty.*", r".*isinstance\(treespec, LeafSpec\).*", r".*srun. command.*",
         r".*not resumable.*", r".*custom batch sampler.*", r"LightningCLI's args parameter is intended.*",
-        r".*Total length of `?(DataLoader|list|CombinedLoader).*",
+        r".*Total length of `?(DataLoader|list|CombinedLoader).*", r".*is_gradient_checkpointing.*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
 
