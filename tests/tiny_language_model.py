@@ -50,13 +50,13 @@ def build_babbler(folder):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = "I you we it never always tired sorry maybe what why night home friend work feel know think alone help . ?"
+    words, seeks, helps = "I you never tired sorry what night home feel alone", "So Well Look Yes Still", "Oh Hm But"
     parts = [f" {word}" for word in words.split()]
-    parts += [f"\nPerson 1: {word}" for word in ("So", "Well", "Now", "Look", "Yes")]
-    parts += [f"\nPerson 2: {word}" for word in ("Oh", "Hm", "And", "But", "Please")]
-    parts += [f"\nLevel: {level}" for level in (0, 1, 2)]
+    parts += [f"\nPerson 1: {word}" for word in seeks.split()]
+    parts += [f"\nPerson 2: {word}" for word in helps.split()]
+    parts += [f'{{"level": {level}{space}}}' for level in (0, 1, 2) for space in ("", " ", "  ")]
     names = ("emotional_reactions", "interpretations", "explorations")
-    for levels in itertools.islice(itertools.product(range(3), repeat=3), 0, None, 9):
+    for levels in itertools.islice(itertools.product(range(3), repeat=3), 0, None, 3):
         parts.append("{" + ", ".join(f'"{name}": [{n}]' for name, n in zip(names, levels, strict=True)) + "}")
     vocabulary = {part: number for number, part in enumerate(["<s>", "</s>", "</s>2", "<unk>", *parts])}
     tokens = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
