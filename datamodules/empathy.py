@@ -15,7 +15,14 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.batching import EmpathyBatch, EvaluationBatches, PairCollator, RowNumbers, TrainBatches
+from datamodules.batching import (
+    EmpathyBatch,
+    EvaluationBatches,
+    PairCollator,
+    RowNumbers,
+    TrainBatches,
+    training_position,
+)
 from datamodules.manifest import build_manifest, split_hash
 from datamodules.mixing import Mix, MixOptions, mix_rows
 from datamodules.records import LEVELS, MECHANISMS, Mechanism, Pair, Source
@@ -405,17 +412,9 @@ class EmpathyDataModule(L.LightningDataModule):
         return [self._evaluation_loader(split) for split in SPLITS if self.rows[split]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its rows, and what turns text into tokens.
-
-        Counts batches whose step was made, not those fetched or begun, and needs no StatefulDataLoader, whose state
-        Lightning loses where a schedule asks for the number of steps.
-        """
-        position = (0, 0)
-        if self.trainer is not None and self.trainer.fit_loop is not None:
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-            whole = done >= len(self._train_batches())
-            position = (self.trainer.current_epoch + 1, 0) if whole else (self.trainer.current_epoch, done)
-        return {"position": list(position), "text_encoder": self.text_encoder.to_state()}
+        """Where training stands in its rows, and what turns text into tokens."""
+        position = training_position(self.trainer, self._train_batches)
+        return {"position": position, "text_encoder": self.text_encoder.to_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up `state_dict`'s position."""
