@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from datamodules.dialogues import Dialogue
+from datamodules.records import Source
 from datamodules.sources.dialogue_rows import has_turns, iterate_dialogues
 from datamodules.sources.esconv import read_esconv
 from datamodules.sources.formats import raw_rows
@@ -27,19 +28,22 @@ def holds_dialogues(path: Path) -> bool:
     return first is not None and ("turns" in first.cells or "dialog" in first.cells)
 
 
-def iterate_file(path: Path, categories: Collection[str], report: SourceReport) -> Iterator[Dialogue]:
+def iterate_file(
+    path: Path, categories: Collection[str], report: SourceReport, source: Source = "clinical"
+) -> Iterator[Dialogue]:
     """The dialogues of a file, in order; nothing of them is quoted in messages.
 
     Args:
         path: JSON Lines or Parquet of rows with `turns`, streamed; or ESConv's JSON, one of the hub's files included.
         categories: The categories of the scheme in use.
         report: Takes the counts.
+        source: What rows with `turns` are.
 
     Raises:
         DataError: The file can't be read, or a row can't be used.
     """
     if path.suffix.lower() in _ROWS and path.is_file() and has_turns(path):
-        yield from iterate_dialogues(path, "clinical", categories, report)
+        yield from iterate_dialogues(path, source, categories, report)
         return
     try:
         dialogues, found = read_esconv(path)

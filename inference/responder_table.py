@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import UserError
+from lightning_modules.choices import POLICIES
 
 __all__ = ["PUBLISHED", "main", "responder_table"]
 
@@ -94,8 +95,7 @@ def responder_table(runs: list[Path]) -> str:
 
 
 def _order(policy: str) -> int:
-    known = ("none", "random", "random_prior", "classifier", "classifier_sampled", "model", "oracle")
-    return known.index(policy) if policy in known else len(known)
+    return POLICIES.index(policy) if policy in POLICIES else len(POLICIES)
 
 
 def _cell(value: Any) -> str:
