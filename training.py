@@ -22,12 +22,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.checkpoint_file import CheckpointFile
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
 from callbacks.progress import progress
 from callbacks.run_record import RunRecord, environment
 from callbacks.step_checkpoint import StepCheckpoint
 from callbacks.step_seed import StepSeed
+from datamodules.files import replacing
 from errors import UserError
 from lightning_modules.checkpoints import BEST, LAST, find_checkpoint, read_checkpoint, run_of
 
@@ -206,6 +208,7 @@ class TrainingCLI(LightningCLI):
         kwargs["default_root_dir"] = str(self.folder)
         if trainer.get("logger") in (None, True):
             kwargs["logger"] = self._loggers(options)
+        kwargs["plugins"] = [*(trainer.get("plugins") or []), CheckpointFile()]
         kwargs["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
         return super().instantiate_trainer(**kwargs)
 
@@ -268,9 +271,9 @@ class TrainingCLI(LightningCLI):
         options.run_name = None
         if self.subcommand == "fit":
             options.ckpt_path = None
-        self._parser(self.subcommand).save(
-            options, str(path), skip_unset=False, overwrite=True, multifile=False, skip_validation=True
-        )
+        text = self._parser(self.subcommand).dump(options, skip_unset=False, skip_validation=True)
+        with replacing(path) as file:
+            file.write(text)
 
     def after_fit(self) -> None:
         """Tests the checkpoint that the protocol names."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
+from datamodules.files import replacing
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS
 from errors import DataError
 
@@ -69,7 +70,8 @@ def write_page(
         script=script,
         data=json.dumps(data, separators=(",", ":")).translate(MARKUP),
     )
-    file.write_text(page, encoding="utf-8")
+    with replacing(file) as stream:
+        stream.write(page)
 
 
 def marks(suffix: Literal["css", "js"]) -> str:
