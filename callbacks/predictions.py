@@ -87,9 +87,12 @@ def _join(
         with part.open(encoding="utf-8") as lines:
             found |= dict(json.loads(line) for line in lines)
     split_of = {row: split for split, rows in data.rows.items() for row in rows}
+    groups = data.row_groups if isinstance(data, DialogueDataModule) else data.group_numbers
+    numbers: dict[int, int] = {}  # the groups' own names hold texts
     with replacing(file) as output:
         for row in sorted(found):
             entry = _row(data, row, split_of[row], allow_clinical_text) | found[row]
+            entry["group"] = numbers.setdefault(int(groups[row]), len(numbers))
             if entry["source"] == "clinical" and not allow_clinical_text:
                 entry.pop("responses", None)  # what was written to a clinical dialogue may quote it
             entry["gold"] = entry.pop("gold")
