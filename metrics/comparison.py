@@ -3,8 +3,8 @@
 A **condition** is a setting trained with several seeds and tested on the same rows. Its score is the mean over the
 seeds. Two things vary it: other test rows and other seeds. Both are drawn anew, whole groups of rows and whole seeds
 (the pigeonhole bootstrap for crossed factors: Owen, 2007, Annals of Applied Statistics 1), the same draws for every
-condition, so that differences are paired. With one seed only the rows are drawn, and with two or three the seeds' part
-is understated: an interval then says more of the rows than of the training.
+condition, so that differences are paired. Of S seeds S - 1 are drawn, whose mean varies as that of S seeds does (Rao
+and Wu, 1988, JASA 83); with one seed only the rows are drawn, and the interval says nothing of training anew.
 
 Samples are float64[1 + B]: the score itself, then B draws of it. Shapes: N rows, G groups, S seeds, L levels, P
 conditions.
@@ -63,8 +63,11 @@ def condition(samples: Mapping[int, FloatArray], seeds: Sequence[int] | None = N
     """
     chosen = sorted(samples if seeds is None else seeds)
     table = np.stack([samples[each] for each in chosen])  # [S, 1 + B]
-    weights = group_weights(np.arange(len(chosen)), table.shape[1] - 1, seed).T / len(chosen)
-    return np.concatenate((table[:, :1].mean(0), (weights * table[:, 1:]).sum(0)))
+    if len(chosen) == 1:
+        return table[0]
+    draws = table.shape[1] - 1
+    drawn = np.random.default_rng(seed).integers(len(chosen), size=(len(chosen) - 1, draws))  # [S - 1, B]
+    return np.concatenate((table[:, :1].mean(0), table[drawn, np.arange(1, draws + 1)].mean(0)))
 
 
 def estimate(samples: FloatArray, n: int, level: float = LEVEL) -> Estimate:

@@ -44,8 +44,11 @@ def test_a_condition_is_the_mean_over_seeds_and_draws_the_seeds_too():
     samples = dict(zip((3, 1), constant(0.4, 0.8), strict=True))
     found = condition(samples)
     assert found[0] == pytest.approx(0.6)
-    # Of two seeds a draw takes both, or one of them twice.
-    assert set(np.round(found[1:], 9)) == {0.4, 0.6, 0.8}
+    # Of two seeds a draw takes one: its variance is that of their mean, (0.8 - 0.4) ** 2 / 2 / 2.
+    assert set(np.round(found[1:], 9)) == {0.4, 0.8}
+    assert found[1:].var() == pytest.approx(0.04, rel=0.05)
+    three = condition(dict(enumerate(constant(0.1, 0.4, 0.7))))
+    assert set(np.round(three[1:], 9)) == {0.1, 0.25, 0.4, 0.55, 0.7}
     assert (condition(samples, [3]) == 0.4).all()
     assert (condition({1: samples[1]}) == samples[1]).all()
 

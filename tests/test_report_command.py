@@ -186,7 +186,7 @@ def test_a_real_run_has_all_that_a_report_reads(trained, tmp_path):
     text = (tmp_path / "report.md").read_text()
     for title in ("Learning curves", "Confusion matrices", "Calibration", "Rationales"):
         assert f"### {title}" in text
-    assert "tiny-1" in ran.out
+    assert "tiny: macro-F1 emotional reactions 0." in ran.out
     [experiment] = read_all([trained.folder])
     [made] = experiment.runs
     levels = made.levels(MECHANISM)
@@ -257,5 +257,5 @@ def test_study_b_stands_in_tables_of_its_own(tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     assert ["merged", "classifier", "1", "13.500 (11.500 to 13.500)", "30.000 (11.500 to 13.500)", "0.331"] in rows
-    assert ["esconv", "none", "1", "10.000 (9.000 to 11.000)", "30.000 (9.000 to 11.000)", "–"] in rows
+    assert ["esconv", "none", "1", "10.000 (9.000 to 11.000)", "30.000 (9.000 to 11.000)", "0.293"] in rows
     assert ["merged + tag", "ESConv", "68/32"] in rows

@@ -112,7 +112,7 @@ def series_section(series: Series, number: int) -> Section:
         section.text.append(words.apart(differing))
     section.text.append(
         "Scores are means over seeds; intervals (95 %) draw whole groups of test rows and whole seeds anew. "
-        "With one seed they say nothing of training anew, with two or three too little. Differences "
+        "With one seed they say nothing of training anew, with two or three they are rough. Differences "
         "are paired by rows and seeds; p is Holm-corrected over all of a metric's comparisons here."
     )
     if series.experiment.missing:

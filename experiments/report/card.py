@@ -144,7 +144,7 @@ def _evaluation(run: Run) -> str:
         return text + "\n".join(["| score | value |", "|---|---|", *rows])
     lines = ["| mechanism | score | value | trivial baseline |", "|---|---|---|---|"]
     for name in run.mechanisms:
-        for key in _SHOWN:
+        for key in (key for key in _SHOWN if f"test/{name}/{key}" in run.metrics):
             full = f"test/{name}/{key}"
             cells = [words.mechanism(name), words.metric(key), _entry(run, full), words.number(run.trivial(full))]
             lines.append(f"| {' | '.join(cells)} |")
