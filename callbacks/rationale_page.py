@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from datamodules.files import replacing
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS
 from errors import DataError
 
@@ -68,7 +69,8 @@ def write_page(
         script=script,
         data=json.dumps(data, separators=(",", ":")).translate(_MARKUP),
     )
-    file.write_text(page, encoding="utf-8")
+    with replacing(file) as stream:
+        stream.write(page)
 
 
 def _part(suffix: str) -> str:

@@ -9,16 +9,21 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datamodules.dialogues import Dialogue, Turn
 from datamodules.sources.report import SourceReport
 from errors import UserError
 from inference.dialogue_files import iterate_file
+from lightning_modules.choices import POLICIES
+
+if TYPE_CHECKING:
+    from datamodules.contexts import ClassifierFormat, ResponderFormat
 
 __all__ = ["main", "score_dialogues", "supporter_turns"]
 
-POLICY_NAMES = ("none", "random", "random_prior", "classifier", "classifier_sampled", "model", "oracle")
+_WINDOW = 64
+"""Turns that are read, sorted by length and written together; an interrupted run goes on at a multiple of it."""
 
 Place = tuple[str, Sequence[Turn], int]
 """Name `<dialogue>:<turn>`, the dialogue's turns, and the number of the turn in them."""
@@ -41,11 +46,13 @@ def supporter_turns(dialogue: Dialogue, which: Literal["all", "next"]) -> Iterat
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python cli.py respond", description="Write a supporter's turns for the dialogues of a file."
+        prog="python cli.py respond",
+        description="Write a supporter's turns for the dialogues of a file.",
+        allow_abbrev=False,
     )
     parser.add_argument("file", help="dialogues: rows with turns (JSON Lines, Parquet), or ESConv's JSON")
     parser.add_argument("--checkpoint", required=True, help="a responder's run folder or checkpoint file")
-    parser.add_argument("--policy", choices=POLICY_NAMES, default="none", help="where the strategy comes from")
+    parser.add_argument("--policy", choices=POLICIES, default="none", help="where the strategy comes from")
     parser.add_argument("--classifier", help="a classifier's run, for the policies classifier and classifier_sampled")
     parser.add_argument("--output", required=True, help="where to write: .jsonl")
     parser.add_argument("--turns", choices=("all", "next"), default="all", help="each supporter turn, or what is next")
@@ -93,7 +100,9 @@ def main(argv: list[str] | None = None) -> int:
 
     checkpoints = [options.checkpoint, *([options.classifier] if options.classifier else [])]
     same = [options.policy, options.turns, options.seed]
-    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", 64)
+    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", _WINDOW)
+    _note_cuts(responder.cut, responder.format)
+    print(output)
     return 0
 
 
@@ -128,7 +137,15 @@ def score_dialogues(
         ]
 
     _stream(file, strategist.scheme.categories, work, target, "all", [checkpoint], [batch_size], "scored", 512)
+    _note_cuts(strategist.cut, strategist.format)
+    print(target)
     return 0
+
+
+def _note_cuts(cut: int, row_format: ClassifierFormat | ResponderFormat) -> None:
+    if cut:
+        window = f"{row_format.max_tokens} tokens" + (f", {row_format.max_turns} turns" if row_format.max_turns else "")
+        print(f"note: {cut} contexts are longer than the window ({window}); the last turns were read", file=sys.stderr)
 
 
 def _stream(
@@ -172,7 +189,6 @@ def _stream(
         )
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror or error}; what is there so far is kept") from None
-    print(output)
 
 
 def _checked_output(name: str, batch_size: int) -> Path:

@@ -80,6 +80,8 @@ class Responder:
         self.decoding = decoding
         self.scheme = scheme
         self.policy = policy
+        self.cut = 0
+        """Contexts of which the window left something out, counted over all calls."""
         policy.attach(self.network, self.format)
 
     @classmethod
@@ -125,6 +127,8 @@ class Responder:
             A response each.
         """
         contexts = [self._context(turn) for turn in asked]
+        windows = [self.format.prompt(context.tokens, None)[1] for context in contexts]
+        self.cut += sum(window.first > 0 or window.cut > 0 for window in windows)
         choices = self.policy.choose(contexts)
         order = sorted(range(len(asked)), key=lambda row: (sum(map(len, contexts[row].tokens)), row))
         found: dict[int, Response] = {}
