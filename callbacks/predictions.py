@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,12 @@ def _join(
             found |= dict(json.loads(line) for line in lines)
     split_of = {row: split for split, rows in data.rows.items() for row in rows}
     groups = data.row_groups if isinstance(data, DialogueDataModule) else data.group_numbers
-    numbers: dict[int, int] = {}  # the groups' own names hold texts
+    numbers: dict[str, dict[int, int]] = defaultdict(dict)  # the groups' own names hold texts
     with replacing(file) as output:
         for row in sorted(found):
             entry = _row(data, row, split_of[row], allow_clinical_text) | found[row]
-            entry["group"] = numbers.setdefault(int(groups[row]), len(numbers))
+            of_split = numbers[split_of[row]]
+            entry["group"] = of_split.setdefault(int(groups[row]), len(of_split))
             if entry["source"] == "clinical" and not allow_clinical_text:
                 entry.pop("responses", None)  # what was written to a clinical dialogue may quote it
             entry["gold"] = entry.pop("gold")
