@@ -121,18 +121,13 @@ class ClassifierPolicy(_TagPolicy):
         if self._strategist is None:
             from inference.strategist import Strategist
 
-            self._strategist = Strategist.load(self.classifier, self.device)
+            self._strategist = Strategist.load_next(self.classifier, self.device)
         spec = self._strategist.network.spec
         if (spec.label_space, spec.labels) != (network.spec.label_space, network.spec.labels):
             raise UserError(
                 f"policy {self.name}: the classifier knows {spec.label_space} ({', '.join(spec.labels)}), "
                 f"the responder {network.spec.label_space} ({', '.join(network.spec.labels)}); "
                 "train both with one --data.label_space"
-            )
-        if self._strategist.format.target != "next":
-            raise UserError(
-                f"policy {self.name}: the classifier was trained to name the strategy of a given turn; "
-                "one trained with --model.target next is needed"
             )
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
