@@ -157,9 +157,12 @@ class Engine(ABC):
             UserError: It never will, for any request.
         """
 
+    @abstractmethod
     def outside(self) -> list[str]:
-        """Addresses outside this machine, and not allowed for clinical text, that prompts are sent to."""
-        return []
+        """Addresses outside this machine, and not allowed for clinical text, that prompts are sent to.
+
+        Every engine has to say: none is taken for local because its author forgot.
+        """
 
     def check_sources(self, sources: frozenset[str]) -> None:
         """Refuses prompts that hold rows of a source which must not leave this machine; called before every call.
