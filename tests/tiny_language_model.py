@@ -80,3 +80,16 @@ def build_babbler(folder):
     model.generation_config.do_sample = True
     model.save_pretrained(folder)
     return folder
+
+
+def build_gpt2(folder, texts):
+    """A GPT-2 of one layer with a tokenizer trained on texts, as DialoGPT comes."""
+    from transformers import PreTrainedTokenizerFast
+
+    from datamodules.contexts import TurnEncoder
+    from lightning_modules.networks.responder import SmallModel, build_small, train_tokenizer
+
+    build_small(SmallModel(layers=1, width=64, heads=2, window=64), 300, 0).save_pretrained(folder)
+    tokenizer = TurnEncoder(train_tokenizer(texts, 300)).tokenizer
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
+    return folder
