@@ -10,6 +10,8 @@ from datamodules.records import MECHANISMS
 
 __all__ = ["add_summary"]
 
+_SEEN = ("words of the response", "vectors of both")
+
 
 def add_summary(report: Report) -> None:
     """Puts the findings at the head of the report.
@@ -31,8 +33,10 @@ def _quality(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
             f"self-BLEU of the responses {ours.value:.2f}, of as many real ones {theirs.value:.2f}; "
             f"{100 * values['quality/coverage'].value:.0f} % of the real pairs have a synthetic one near them.",
         )
-    if told := values.get("quality/detector/words_of_the_response_auc"):
-        yield "Synthetic or real?", f"The words of a response tell it with an area under the curve of {told}."
+    told = {what: values.get(f"quality/detector/{what.replace(' ', '_')}_auc") for what in _SEEN}
+    shown = [f"{found} by {what}" for what, found in told.items() if found]
+    if shown:
+        yield "Synthetic or real?", f"a classifier tells them apart with an area under the curve of {', '.join(shown)}."
 
 
 def _levels(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
@@ -54,7 +58,7 @@ def _privacy(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
     attacks = {key.split("/")[2]: found for key, found in values.items() if key.startswith("privacy/membership/")}
     if attacks:
         worst = max(attacks.values(), key=lambda found: found.value)
-        yield "Membership inference", f"The better attack has an area under the curve of {worst}."
+        yield "Membership inference", f"the better attack has an area under the curve of {worst}."
     found = values["privacy/personal_data"]
     yield "Personal data", f"{round(found.value * found.n):,} of {found.n:,} rows hold what may point to one person."
 
@@ -68,6 +72,7 @@ def _bias(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
     _, _, _, groups, _, mechanism = key.split("/")
     yield (
         "Bias",
-        f"{apart} of {len(contrasts)} comparisons of groups change the predicted level for certain; the largest, "
+        f"{apart} of {len(contrasts)} comparisons of groups have an interval that leaves out zero; the largest "
+        "change of the predicted level, "
         f"{groups.replace('_', ' ').replace('-', ' against ', 1)} in {mechanism}, by {contrasts[key]}.",
     )
