@@ -2,11 +2,13 @@
 
 import json
 import random
+from pathlib import Path
 
 import yaml
 
 import cli
 
+CONFIGS = Path(__file__).parents[1] / "configs" / "synthesis"
 WHO = ["sister", "neighbour", "teacher", "cousin", "landlord", "coach", "boss", "aunt", "flatmate", "doctor"]
 WHAT = ["left", "shouts", "drinks", "moved", "lied", "cried", "called", "waits", "smokes", "sings"]
 WHERE = ["kitchen", "station", "garden", "office", "hall", "bus", "attic", "clinic", "school", "shop"]
@@ -40,5 +42,6 @@ def synthesize(folder, output, *options):
     extra.write_text(
         yaml.safe_dump({"examples": examples, "targets": {"mechanisms": ["explorations"], "dialogues": 60}})
     )
-    config = ["--config", "configs/synthesis/scripted.yaml", "--config", str(extra)]
+    config = ["--config", str(CONFIGS / "scripted.yaml"), "--config", str(extra)]
+    config += ["--prompts", str(CONFIGS / "prompts" / "empathy.yaml")]
     return cli.main(["synthesize", *config, "--output", str(output), *options])
