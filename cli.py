@@ -15,16 +15,17 @@ COMMANDS = {
     "predict": ("training:main", "write a trained model's predictions of its DataModule's rows"),
     "prepare": ("datamodules.prepare:main", "fetch and verify a public corpus, or turn transcripts into rows"),
     "score": ("inference.score:main", "levels and rationales, or strategies, for any file, by a finished run"),
-    "respond": ("inference.respond:main", "responses to dialogues, by a finished responder and a strategy policy"),
+    "respond": ("inference.respond:main", "responses to dialogues, by a finished responder or a prompted large model"),
+    "strategies": ("datamodules.strategy_table:main", "our merged corpus of strategies beside study B's table"),
+    "responders": ("inference.responder_table:main", "tested responders side by side, as study B prints them"),
+    "serve": ("inference.serve:main", "a page and endpoints on this machine: score as one writes, talk to a responder"),
     "synthesize": ("synthesis.command:main", "make synthetic dialogues with a language model"),
     "audit": ("audit.command:main", "quality, privacy and bias of synthetic rows"),
     "annotate": ("experiments.annotation.command:main", "tasks for annotators, and their answers back as rows"),
     "agreement": ("experiments.agreement:main", "how far annotators agree, and a model with them"),
-    "experiment": (
-        "experiments.command:main",
-        "run a grid of trainings into one table, resumable, here or on a cluster",
-    ),
+    "experiment": ("experiments.command:main", "run a grid of trainings into one table, resumable"),
     "sweep": ("experiments.sweep:main", "run a W&B sweep file without an account"),
+    "report": ("experiments.report.command:main", "one page, figures and a model card of runs and experiments"),
     "compare": ("experiments.pairwise.command:main", "blind pairwise judgement of two systems' responses"),
 }
 """Command -> (where its `main(argv)` is, what it does)."""

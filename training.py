@@ -23,12 +23,14 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.checkpoint_file import CheckpointFile
 from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
 from callbacks.progress import progress
 from callbacks.run_record import RunRecord, environment
 from callbacks.step_checkpoint import StepCheckpoint
 from callbacks.step_seed import StepSeed
+from datamodules.files import replacing
 from errors import UserError
 from lightning_modules.checkpoints import BEST, LAST, find_checkpoint, read_checkpoint, run_of
 
@@ -226,6 +228,7 @@ class TrainingCLI(LightningCLI):
         kwargs["default_root_dir"] = str(self.folder)
         if trainer.get("logger") in (None, True):
             kwargs["logger"] = self._loggers(options)
+        kwargs["plugins"] = [*(trainer.get("plugins") or []), CheckpointFile()]
         kwargs["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
         return super().instantiate_trainer(**kwargs)
 
@@ -290,9 +293,9 @@ class TrainingCLI(LightningCLI):
         options.run_name = None
         if self.subcommand == "fit":
             options.ckpt_path = None
-        self._parser(self.subcommand).save(
-            options, str(path), skip_unset=False, overwrite=True, multifile=False, skip_validation=True
-        )
+        text = self._parser(self.subcommand).dump(options, skip_unset=False, skip_validation=True)
+        with replacing(path) as file:
+            file.write(text)
 
     def after_fit(self) -> None:
         """Tests the checkpoint that the protocol names."""
@@ -335,6 +338,21 @@ def _with_run_config(argv: list[str]) -> list[str]:
             if run is not None:
                 return [argv[0], "--config", str(run / "config.yaml"), *argv[1:]]
     return argv
+
+
+def _with_lists(argv: list[str]) -> list[str]:
+    """`--data.esconv A B`: several files become the list that the option takes."""
+    words: list[str] = []
+    files: list[str] = []
+    for word in reversed(argv):
+        if word.startswith("-"):
+            several = word in ("--data.esconv", "--data.synthetic", "--data.clinical") and len(files) > 1
+            words += [json.dumps(files[::-1])] if several else files
+            words.append(word)
+            files = []
+        else:
+            files.append(word)
+    return [*files[::-1], *reversed(words)]
 
 
 def _quiet() -> None:
@@ -402,7 +420,7 @@ def main(argv: list[str]) -> int:
     """
     _quiet()
     torch.set_float32_matmul_precision("high")
-    argv = _with_run_config(argv)
+    argv = _with_run_config(_with_lists(argv))
     parser_kwargs = {"exit_on_error": False, "allow_abbrev": False}
     try:
         cli = TrainingCLI(

@@ -22,6 +22,9 @@ def replacing_path(path: Path) -> Iterator[Path]:
 
     Yields:
         The temporary file's path.
+
+    Raises:
+        OSError: No room or no right to write; it names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -31,6 +34,10 @@ def replacing_path(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -107,8 +107,7 @@ def main(argv: list[str] | None = None) -> int:
         return transcripts.main(words[1:])
     parser = argparse.ArgumentParser(
         prog="python cli.py prepare",
-        usage="python cli.py prepare CORPUS [--dest DIR] [--from DIR] [--allow_modified]\n"
-        "       python cli.py prepare transcripts FILE... [options]",
+        usage="python cli.py prepare CORPUS [--dest DIR] [--from DIR] [--allow_modified] | transcripts FILE...",
         description="Fetch a public corpus and verify it; safe to repeat and to interrupt. "
         "Or turn session transcripts into rows: `prepare transcripts --help`.",
         allow_abbrev=False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -73,9 +75,11 @@ def options_of_fit(words: Sequence[str], command: str) -> dict[str, str]:
             hint = f"did you mean {near[0]}?" if near else f"python cli.py {command} --help lists the options"
             raise UserError(f"'{word}' is no option of {command} and none that every fit can be given; {hint}")
         if not equals:
-            if not left or left[0].startswith("--"):
+            values = list(itertools.takewhile(lambda word: not word.startswith("--"), left))
+            if not values:
                 raise UserError(f"{word} has no value; write {word}=VALUE")
-            value = left.pop(0)
+            left = left[len(values) :]
+            value = values[0] if len(values) == 1 else json.dumps(values)  # several files behind one data option
         options[name] = value
     return options
 

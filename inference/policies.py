@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from datamodules.dialogues import Turn
 from errors import UserError
-from lightning_modules.choices import Choice, StrategyJudge, StrategyPolicy, TurnContext
+from lightning_modules.choices import Choice, PolicyName, StrategyJudge, StrategyPolicy, TurnContext
 from lightning_modules.networks.decoding import uniform_of
 
 if TYPE_CHECKING:
@@ -17,20 +17,15 @@ if TYPE_CHECKING:
     from lightning_modules.networks.responder import ResponderNetwork
 
 __all__ = [
-    "POLICIES",
     "ClassifierJudge",
     "ClassifierPolicy",
     "ModelPolicy",
     "NoPolicy",
     "OraclePolicy",
-    "PolicyName",
     "RandomPolicy",
     "build_policy",
     "draw",
 ]
-
-PolicyName = Literal["none", "random", "random_prior", "classifier", "classifier_sampled", "model", "oracle"]
-POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 
 
 def draw(probabilities: Mapping[str, float], seed: int, key: str) -> str:
@@ -126,18 +121,13 @@ class ClassifierPolicy(_TagPolicy):
         if self._strategist is None:
             from inference.strategist import Strategist
 
-            self._strategist = Strategist.load(self.classifier, self.device)
+            self._strategist = Strategist.load_next(self.classifier, self.device)
         spec = self._strategist.network.spec
         if (spec.label_space, spec.labels) != (network.spec.label_space, network.spec.labels):
             raise UserError(
                 f"policy {self.name}: the classifier knows {spec.label_space} ({', '.join(spec.labels)}), "
                 f"the responder {network.spec.label_space} ({', '.join(network.spec.labels)}); "
                 "train both with one --data.label_space"
-            )
-        if self._strategist.format.target != "next":
-            raise UserError(
-                f"policy {self.name}: the classifier was trained to name the strategy of a given turn; "
-                "one trained with --model.target next is needed"
             )
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:

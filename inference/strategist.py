@@ -53,6 +53,8 @@ class Strategist:
         self.format = row_format
         self.scheme = scheme
         self.device = device
+        self.cut = 0
+        """Contexts of which the window left something out, counted over all calls."""
 
     @classmethod
     def load(cls, run_or_checkpoint: str | Path, device: Device = "auto") -> Strategist:
@@ -72,6 +74,21 @@ class Strategist:
         network.load_state_dict(weights)
         scheme = Scheme.from_state(checkpoint["scheme"])
         return cls(network, ClassifierFormat.from_state(checkpoint["reader"]), scheme, pick_device(device))
+
+    @classmethod
+    def load_next(cls, run_or_checkpoint: str | Path, device: Device = "auto") -> Strategist:
+        """`load`, for one that says what comes next.
+
+        Raises:
+            UserError: It can't be read, or names the strategy of a given turn.
+        """
+        strategist = cls.load(run_or_checkpoint, device)
+        if strategist.format.target != "next":
+            raise UserError(
+                f"'{run_or_checkpoint}' was trained to name the strategy of a given turn; "
+                "one trained with --model.target next is needed"
+            )
+        return strategist
 
     def next_turns(self, contexts: Sequence[Sequence[Turn]], batch_size: int = 32) -> list[StrategyScore]:
         """What comes after each context, which may be empty; needs a classifier with target `next`."""
@@ -94,6 +111,7 @@ class Strategist:
             place = len(seen)
             seen += turns[turn : turn + 1] if self.format.target == "given" else []
             rows.append(self.format.row(seen, self.format.encoder.encode([part.text for part in seen]), place))
+        self.cut += sum(row.dropped_turns > 0 or row.cut_tokens > 0 for row in rows)
         order = sorted(range(len(rows)), key=lambda row: (len(rows[row].ids), row))
         scores: list[StrategyScore | None] = [None] * len(rows)
         for first in range(0, len(order), batch_size):

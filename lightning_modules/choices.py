@@ -5,14 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     from datamodules.contexts import IntArray, ResponderFormat
     from datamodules.dialogues import Turn
     from lightning_modules.networks.responder import ResponderNetwork
 
-__all__ = ["Choice", "StrategyJudge", "StrategyPolicy", "TurnContext"]
+__all__ = ["POLICIES", "Choice", "PolicyName", "StrategyJudge", "StrategyPolicy", "TurnContext"]
+
+PolicyName = Literal["none", "random", "random_prior", "classifier", "classifier_sampled", "model", "oracle"]
+POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+"""In the order of every table."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,15 @@ Legend: B pairs, S seeker tokens, D width, P distinct posts, T tokens of all pos
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,7 +22,7 @@ from datamodules.files import replacing_path
 from lightning_modules.networks.bi_encoder import BiEncoder
 from sharing import shared
 
-__all__ = ["SeekerCache"]
+__all__ = ["SeekerCache", "save_states"]
 
 _BATCH_TOKENS = 8192
 _ON_DEVICE = 4 << 30
@@ -111,9 +114,20 @@ def _stored_states(
     states = _encode(network, posts, pad_id, device)
     if file is not None:
         with replacing_path(file) as temporary:
-            save_file({"states": states}, temporary)
+            save_states(states, temporary)
         return load_file(file)["states"]
     return states
+
+
+def save_states(states: Tensor, file: Path) -> None:
+    """Writes states; a full disk is the `OSError` that it is everywhere else."""
+    try:
+        save_file({"states": states}, file)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def _key(network: BiEncoder, posts: Sequence[npt.NDArray[np.int32]], device: torch.device) -> str:

@@ -6,9 +6,11 @@ import traceback
 from pathlib import Path
 
 import pytest
-from running import config, run
+import torch
+from running import config, run, succeed
 from tiny import tiny_pairs, write_epitome, write_jsonl
 
+from callbacks.checkpoint_file import CheckpointFile
 from datamodules.empathy import EmpathyDataModule
 from datamodules.splits import SplitOptions
 from errors import DataError, UserError
@@ -172,6 +174,30 @@ def test_a_full_disk(encoder, tmp_path):
     module.setup()
     assert len(module.test_dataloader()) == 1
     assert len(module.rows["test"]) == 40
+
+
+def test_a_disk_that_is_full_when_the_checkpoint_comes(encoder, reddit, tmp_path):
+    """The limit on a file's size stands for the disk: what stood stays, and no half file takes a name."""
+    file = config(tmp_path / "tiny.yaml", encoder, data={"reddit": str(reddit)})
+    folder = succeed("fit", "--config", file, "--trainer.max_epochs", 1).folder
+    written = folder / "checkpoints" / "last.ckpt"
+    whole, size = written.read_bytes(), written.stat().st_size
+    assert max(path.stat().st_size for path in folder.rglob("*") if path.parent != written.parent) < size // 2
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
+    try:
+        again = run("fit", "--config", file, "--run_name", "full", "--trainer.max_epochs", 1)
+        for name in written.parent.glob("*.ckpt"):
+            with pytest.raises(OSError, match="File too large"):
+                CheckpointFile().save_checkpoint({"weights": torch.zeros(size)}, name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (again.status, again.out) == (2, "")
+    assert again.err.splitlines()[-1].startswith(f"error: File too large: {tmp_path}/runs/full/checkpoints/last.ckpt; ")
+    names = [path.name for path in (tmp_path / "runs" / "full" / "checkpoints").iterdir()]
+    assert names == ["best.ckpt"], "weights alone: there was room for them"
+    assert written.read_bytes() == whole
+    assert sorted(path.name for path in written.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 def test_a_bad_table_on_the_command_line(encoder, reddit, tmp_path):

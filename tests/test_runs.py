@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 import torch
 from running import ROOT, Ran, config, curve, lines, run, same_weights, scores, succeed
 from tiny import save_tiny_encoder
+from tracked import wandb_records
 from transformers import AutoConfig, AutoModel
-from wandb.proto.wandb_internal_pb2 import Record
 
 from datamodules.records import MECHANISMS
 from lightning_modules.checkpoints import load_network, read_checkpoint
@@ -262,23 +261,6 @@ def test_tensorboard_has_the_curve(trained: Ran, tmp_path: Path) -> None:
     expected = [(int(row["step"]), float(row["validation/loss"])) for row in curve(folder) if row["validation/loss"]]
     assert logged == [(step, pytest.approx(value)) for step, value in expected]
     assert len(logged) == 2
-
-
-def wandb_records(folder: Path) -> list[Record]:
-    """All that W&B would upload: a log in LevelDB's format, blocks of 32 KiB with parts of records."""
-    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    content, place, parts, records = file.read_bytes(), 7, b"", []
-    while place + 7 <= len(content):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
-        parts += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            records.append(Record.FromString(parts))
-            parts = b""
-    return records
 
 
 def test_wandb_gets_the_configuration_under_one_key_and_nothing_of_the_machine(trained: Ran, tmp_path: Path) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tiny import tiny_pairs, write_epitome, write_jsonl
 
 from datamodules.empathy import EmpathyDataModule
+from datamodules.files import replacing_path
 from lightning_modules.empathy import EmpathyModule
-from lightning_modules.seeker_cache import SeekerCache
+from lightning_modules.seeker_cache import SeekerCache, save_states
 
 CPU = torch.device("cpu")
 POSTS = [np.array(ids, np.int32) for ids in ([0, 40, 41, 2], [0, 50, 2], [0, 60, 61, 62, 63, 2], [0, 40, 41, 42, 2])]
@@ -72,3 +75,17 @@ def test_a_post_of_a_clinical_row_is_private_whoever_shares_it(encoder: str, tmp
     shared = {int(post) for post, pair in zip(data.posts, data.pairs, strict=True) if pair.source == "clinical"}
     assert private == shared
     assert {int(post) for numbers, _ in data.post_parts() for post in numbers} == set(data.posts.tolist())
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path):
+    """The limit on a file's size stands for the disk."""
+    file = tmp_path / "states.safetensors"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught, replacing_path(file) as temporary:
+            save_states(torch.zeros(10_000), temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == []
