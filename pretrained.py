@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from errors import UserError
+from sharing import shared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -119,6 +120,12 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
     Raises:
         UserError: It can't be loaded; the message says what was tried.
     """
+    return shared(
+        "encoder", lambda: (locate(name)[0], repr(options)), lambda: _load_encoder(name, options), changes=True
+    )
+
+
+def _load_encoder(name: str, options: dict[str, Any]) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModel
 
@@ -178,7 +185,7 @@ def load_tokenizer(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _load(AutoTokenizer, name)
+    tokenizer = shared("tokenizer", lambda: locate(name)[0], lambda: _load(AutoTokenizer, name), changes=True)
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"model '{name}' has no fast tokenizer; rationales need one that knows character offsets")
     return tokenizer
