@@ -13,16 +13,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 from datamodules.files import replacing
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS
 from errors import DataError
 
-__all__ = ["write_page"]
+__all__ = ["MARKUP", "marks", "write_page"]
 
 _PARTS = Path(__file__).parent
-_MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+MARKUP = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+"""Keeps data in a page from being markup."""
 
 
 def write_page(
@@ -61,20 +62,25 @@ def write_page(
     if problems:
         raise DataError(problems)
     data = {"mechanisms": MECHANISMS, "levels": LEVEL_NAMES, "rows": shown}
-    style, script = _part("css"), _part("js")
-    page = Template(_part("html")).substitute(
+    style, script = (marks(suffix) + _part(f"rationale_page.{suffix}") for suffix in ("css", "js"))
+    page = Template(_part("rationale_page.html")).substitute(
         title=html.escape(title),
         policy=f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; base-uri 'none'",
         style=style,
         script=script,
-        data=json.dumps(data, separators=(",", ":")).translate(_MARKUP),
+        data=json.dumps(data, separators=(",", ":")).translate(MARKUP),
     )
     with replacing(file) as stream:
         stream.write(page)
 
 
-def _part(suffix: str) -> str:
-    return _PARTS.joinpath(f"rationale_page.{suffix}").read_text(encoding="utf-8")
+def marks(suffix: Literal["css", "js"]) -> str:
+    """What pages that show rationales share: colours, lines, levels; it goes before a page's own style and script."""
+    return _part(f"rationale_marks.{suffix}")
+
+
+def _part(name: str) -> str:
+    return _PARTS.joinpath(name).read_text(encoding="utf-8")
 
 
 def _source(code: str) -> str:

@@ -64,7 +64,7 @@ def token_clauses(text: str, offsets: IntArray) -> npt.NDArray[np.int32]:
     words = word_bounds(text)
     ends = [
         end
-        for (start, end), (following, _) in zip(words, [*words[1:], (len(text), 0)], strict=True)
+        for (start, end), (following, _) in zip(words, [*words, (len(text), 0)][1:], strict=True)
         if _CLAUSE_END.search(text[start:end]) or "\n" in text[end:following]
     ]
     clauses = np.searchsorted(np.array(ends, dtype=np.int64), offsets[:, 0], side="right").astype(np.int32)

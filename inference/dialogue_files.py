@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from datamodules.dialogues import Dialogue
+from datamodules.records import Source
 from datamodules.sources.dialogue_rows import iterate_dialogues
 from datamodules.sources.esconv import read_esconv
 from datamodules.sources.formats import SUFFIXES, raw_rows
@@ -23,19 +24,22 @@ def _has_own_rows(path: Path) -> bool:
     return first is not None and not {"turns", "seeker_post"}.isdisjoint(first.cells)
 
 
-def iterate_file(path: Path, categories: Collection[str], report: SourceReport) -> Iterator[Dialogue]:
+def iterate_file(
+    path: Path, categories: Collection[str], report: SourceReport, source: Source = "clinical"
+) -> Iterator[Dialogue]:
     """The dialogues of a file, in order; nothing of them is quoted in messages.
 
     Args:
         path: A table of rows with `turns` or of pairs, streamed; or ESConv's JSON, one of the hub's files included.
         categories: The categories of the scheme in use.
         report: Takes the counts.
+        source: What rows with `turns` are.
 
     Raises:
         DataError: The file can't be read, or a row can't be used.
     """
     if _has_own_rows(path):
-        yield from iterate_dialogues(path, "clinical", categories, report)
+        yield from iterate_dialogues(path, source, categories, report)
         return
     try:
         dialogues, found = read_esconv(path)

@@ -121,18 +121,13 @@ class ClassifierPolicy(_TagPolicy):
         if self._strategist is None:
             from inference.strategist import Strategist
 
-            self._strategist = Strategist.load(self.classifier, self.device)
+            self._strategist = Strategist.load_next(self.classifier, self.device)
         spec = self._strategist.network.spec
         if (spec.label_space, spec.labels) != (network.spec.label_space, network.spec.labels):
             raise UserError(
                 f"policy {self.name}: the classifier knows {spec.label_space} ({', '.join(spec.labels)}), "
                 f"the responder {network.spec.label_space} ({', '.join(network.spec.labels)}); "
                 "train both with one --data.label_space"
-            )
-        if self._strategist.format.target != "next":
-            raise UserError(
-                f"policy {self.name}: the classifier was trained to name the strategy of a given turn; "
-                "one trained with --model.target next is needed"
             )
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
@@ -152,6 +147,12 @@ class ModelPolicy(_TagPolicy):
     """The tag that the responder itself finds likeliest."""
 
     name = "model"
+
+    def attach(self, network: ResponderNetwork, row_format: ResponderFormat) -> None:
+        """Checks that the responder has learnt to choose."""
+        super().attach(network, row_format)
+        if not network.spec.tag_in_loss:
+            raise UserError("policy model: the responder was trained with --model.tag_in_loss false and can't choose")
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
         """Takes the likeliest tag after each context."""

@@ -30,11 +30,13 @@ class TurnAsked:
         key: Its name; fixes all draws.
         turns: The turns before it; may be empty.
         gold: The turn that really came next, for an oracle alone.
+        strategy: What the response is to use whatever the policy decides; None: the policy decides.
     """
 
     key: str
     turns: Sequence[Turn]
     gold: Turn | None = None
+    strategy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Responder:
         self.format = row_format
         self.decoding = decoding
         self.scheme = scheme
+        self.device = device
         self.policy = policy
         self.cut = 0
         """Contexts of which the window left something out, counted over all calls."""
@@ -116,6 +119,14 @@ class Responder:
             pick_device(device),
         )
 
+    def with_policy(self, policy: StrategyPolicy) -> Responder:
+        """The same model with another policy; it is not loaded again.
+
+        Raises:
+            UserError: It doesn't go with the policy.
+        """
+        return Responder(self.network, self.format, self.decoding, self.scheme, policy, self.device)
+
     def respond(self, asked: Sequence[TurnAsked], batch_size: int = 16) -> list[Response]:
         """Writes responses; each depends on its own dialogue, key and seed alone.
 
@@ -129,7 +140,10 @@ class Responder:
         contexts = [self._context(turn) for turn in asked]
         windows = [self.format.prompt(context.tokens, None)[1] for context in contexts]
         self.cut += sum(window.first > 0 or window.cut > 0 for window in windows)
-        choices = self.policy.choose(contexts)
+        choices = [
+            choice._replace(label=turn.strategy) if turn.strategy else choice
+            for turn, choice in zip(asked, self.policy.choose(contexts), strict=True)
+        ]
         order = sorted(range(len(asked)), key=lambda row: (sum(map(len, contexts[row].tokens)), row))
         found: dict[int, Response] = {}
         for first in range(0, len(order), batch_size):

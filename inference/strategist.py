@@ -75,6 +75,21 @@ class Strategist:
         scheme = Scheme.from_state(checkpoint["scheme"])
         return cls(network, ClassifierFormat.from_state(checkpoint["reader"]), scheme, pick_device(device))
 
+    @classmethod
+    def load_next(cls, run_or_checkpoint: str | Path, device: Device = "auto") -> Strategist:
+        """`load`, for one that says what comes next.
+
+        Raises:
+            UserError: It can't be read, or names the strategy of a given turn.
+        """
+        strategist = cls.load(run_or_checkpoint, device)
+        if strategist.format.target != "next":
+            raise UserError(
+                f"'{run_or_checkpoint}' was trained to name the strategy of a given turn; "
+                "one trained with --model.target next is needed"
+            )
+        return strategist
+
     def next_turns(self, contexts: Sequence[Sequence[Turn]], batch_size: int = 32) -> list[StrategyScore]:
         """What comes after each context, which may be empty; needs a classifier with target `next`."""
         return self.turns([(turns, len(turns)) for turns in contexts], batch_size)

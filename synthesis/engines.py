@@ -7,12 +7,14 @@ in batches collects the calls in flight. Waiting, retrying, counting and logging
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from errors import UserError
+from synthesis.limits import Retry
 
 __all__ = [
     "BusyError",
@@ -30,7 +32,7 @@ __all__ = [
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": text}`."""
 
-Role = Literal["actor", "evaluator", "reflection", "labels", "rationales", "scorer"]
+Role = Literal["actor", "evaluator", "reflection", "labels", "rationales", "scorer", "responder"]
 """What a call is for."""
 
 
@@ -157,9 +159,52 @@ class Engine(ABC):
             UserError: It never will, for any request.
         """
 
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        sampling: Mapping[str, Any],
+        seed: int = 0,
+        *,
+        role: Role,
+        target: Mapping[str, Any] | None = None,
+        sources: frozenset[str] = frozenset(),
+    ) -> Reply | None:
+        """Answers messages outside a run of `synthesize`, with pauses and further tries while the engine is busy.
+
+        Args:
+            messages: The conversation so far.
+            sampling: The fields of `Sampling`.
+            seed: See `Request`, as the rest.
+            role: See `Request`.
+            target: See `Request`.
+            sources: See `Request`.
+
+        Returns:
+            The answer; None where this request will never be answered.
+
+        Raises:
+            UserError: No request will be, or the engine stays busy.
+        """
+        request = Request(messages, Sampling(**sampling), seed, role, target or {}, sources)
+        retry, tries = Retry(), 0
+        while True:
+            tries += 1
+            try:
+                return await self.complete(request)
+            except RejectedError:
+                return None
+            except BusyError as error:
+                if tries > retry.times:
+                    kept = "what was answered so far is kept; the same command goes on"
+                    raise UserError(f"the engine doesn't answer: {error}; {kept}") from None
+                await asyncio.sleep(retry.pause(tries, error.retry_after))
+
+    @abstractmethod
     def outside(self) -> list[str]:
-        """Addresses outside this machine, and not allowed for clinical text, that prompts are sent to."""
-        return []
+        """Addresses outside this machine, and not allowed for clinical text, that prompts are sent to.
+
+        Every engine has to say: none is taken for local because its author forgot.
+        """
 
     def check_sources(self, sources: frozenset[str]) -> None:
         """Refuses prompts that hold rows of a source which must not leave this machine; called before every call.

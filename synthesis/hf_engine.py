@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from errors import UserError
+from microbatches import Batcher
 from pretrained import locate
-from synthesis.batching import Batcher
 from synthesis.engines import Engine, Message, RejectedError, Reply, Request, Sampling, Usage
 
 __all__ = ["HuggingFaceEngine", "plain_prompt"]
@@ -74,6 +74,10 @@ class HuggingFaceEngine(Engine):
             "quantization": self.quantization,
             "dtype": self.dtype,
         }
+
+    def outside(self) -> list[str]:
+        """Nothing leaves this process."""
+        return []
 
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""

@@ -114,6 +114,10 @@ class ScriptedEngine(Engine):
         """See `Engine.identity`."""
         return {"engine": "scripted", "model": self.name, "revision": short_hash([self.hits, *self.failures])}
 
+    def outside(self) -> list[str]:
+        """Nothing leaves this process."""
+        return []
+
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""
         await asyncio.sleep(self.delay)
@@ -134,6 +138,10 @@ class ScriptedEngine(Engine):
         asked = dict(request.target)
         if request.role == "actor":
             return _in_some_form(self._dialogue(asked, dice), dice)
+        if request.role == "responder":
+            thought = f"Someone should listen first.\n{asked['marker']} " if asked.get("marker") else ""
+            said = [_strategy_sentence(asked["strategy"])] if asked.get("strategy") else []
+            return thought + " ".join([*said, dice.choice(_PLAIN)])
         responses = _responses(request.messages[-1]["content"])
         seen = [{mechanism: _level(response, mechanism) for mechanism in MECHANISMS} for response in responses]
         if request.role == "reflection":

