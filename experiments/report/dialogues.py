@@ -174,9 +174,16 @@ def _planned(experiment: Experiment) -> Iterator[Table]:
             name = experiment.factors[run.name].get(str(wanted.get("rows")), run.name)
             groups[tuple(run.protocol(key).items())][name].append(run)
     for protocol, named in groups.items():
-        rows = [[name, str(len(runs)), *(_cell(runs, key) for key in columns)] for name, runs in named.items()]
+        alike = [key for key in columns if not _differing([run for runs in named.values() for run in runs], key)]
+        rows = [[name, str(len(runs)), *(_cell(runs, key) for key in alike)] for name, runs in named.items()]
         note = f"Test set {dict(protocol)['test set']}. {_NOTE}"
-        yield Table(experiment.title, ["", "seeds", *(key.removeprefix("test/") for key in columns)], rows, note)
+        if apart := [key for key in columns if key not in alike]:
+            note += f" Left out, since the runs count them in unlike ways: {', '.join(apart)}."
+        yield Table(experiment.title, ["", "seeds", *(key.removeprefix("test/") for key in alike)], rows, note)
+
+
+def _differing(runs: list[Run], key: str) -> list[str]:
+    return unlike(run.protocol(key) for run in runs if key in run.metrics)
 
 
 def _pictures(run: Run) -> Iterator[Picture]:
