@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from serving import chromium, served, train_talkers
+from serving import chromium, served
 
 from inference.scorer import EmpathyScorer
 from inference.web.app import build_app
@@ -34,9 +35,8 @@ def scorer(trained: Any) -> EmpathyScorer:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, encoder: str, scorer: EmpathyScorer):
-    runs = train_talkers(tmp_path_factory.mktemp("page"), encoder)
-    with served(build_app(scorer, Talker(runs["tagged"], runs["classifier"]))) as address:
+def url(talkers: dict[str, Path], scorer: EmpathyScorer):
+    with served(build_app(scorer, Talker(talkers["tagged"], talkers["classifier"]))) as address:
         yield address
 
 
