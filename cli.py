@@ -17,6 +17,8 @@ COMMANDS = {
     "prepare": ("datamodules.prepare:main", "fetch and verify a public corpus, or turn transcripts into rows"),
     "score": ("inference.score:main", "levels and rationales, or strategies, for any file, by a finished run"),
     "respond": ("inference.respond:main", "responses to dialogues, by a finished responder or a prompted large model"),
+    "strategies": ("datamodules.strategy_table:main", "our merged corpus of strategies beside study B's table"),
+    "responders": ("inference.responder_table:main", "tested responders side by side, as study B prints them"),
     "serve": ("inference.serve:main", "a page and endpoints on this machine: score as one writes, talk to a responder"),
     "synthesize": ("synthesis.command:main", "make synthetic dialogues with a language model"),
     "audit": ("audit.command:main", "quality, privacy and bias of synthetic rows"),

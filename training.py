@@ -312,6 +312,21 @@ def _with_run_config(argv: list[str]) -> list[str]:
     return argv
 
 
+def _with_lists(argv: list[str]) -> list[str]:
+    """`--data.esconv A B`: several files become the list that the option takes."""
+    words: list[str] = []
+    files: list[str] = []
+    for word in reversed(argv):
+        if word.startswith("-"):
+            several = word in ("--data.esconv", "--data.synthetic", "--data.clinical") and len(files) > 1
+            words += [json.dumps(files[::-1])] if several else files
+            words.append(word)
+            files = []
+        else:
+            files.append(word)
+    return [*files[::-1], *reversed(words)]
+
+
 def _quiet() -> None:
     """Keeps Lightning's advice and advertising off the screen; what matters is printed by the run record."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -377,7 +392,7 @@ def main(argv: list[str]) -> int:
     """
     _quiet()
     torch.set_float32_matmul_precision("high")
-    argv = _with_run_config(argv)
+    argv = _with_run_config(_with_lists(argv))
     parser_kwargs = {"exit_on_error": False, "allow_abbrev": False}
     try:
         cli = TrainingCLI(

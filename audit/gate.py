@@ -39,8 +39,8 @@ class Ground:
 class ExportGate:
     """Decides whether rows may leave this machine.
 
-    Synthesis's store takes an object of this class (config: `class_path: audit.gate.ExportGate`) and asks it before it
-    exports or pushes; without one it exports no row whose prompts held clinical text.
+    `synthesize` keeps rows from prompts with clinical text in `held.jsonl`; `audit held.jsonl --export rows.jsonl` asks
+    this gate, and `synthesize --push` sends them only with the release that `export_rows` leaves.
 
     Args:
         audit: The `audit.json` that an audit of exactly these rows wrote.
@@ -50,12 +50,11 @@ class ExportGate:
     audit: str | None = None
     waiver: str | None = None
 
-    def check(self, rows: Sequence[Path], clinical: bool | None = None) -> Ground:
+    def check(self, rows: Sequence[Path]) -> Ground:
         """Lets rows pass or says why not.
 
         Args:
-            rows: The files of rows.
-            clinical: Whether prompts held clinical text; None: the rows' field `prompt_sources` says.
+            rows: The files of rows; their field `prompt_sources` says what the prompts held.
 
         Returns:
             Why they may leave; goes into the export's record.
@@ -65,7 +64,7 @@ class ExportGate:
         """
         count = sum(_clinical_rows(path) for path in rows)
         digest = file_digest(rows)
-        if not (count if clinical is None else clinical):
+        if not count:
             return Ground("no clinical prompts", digest, count)
         if self.waiver:
             return Ground("waiver", digest, count, read_waiver(Path(self.waiver)))

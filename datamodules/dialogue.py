@@ -266,9 +266,10 @@ class DialogueDataModule(L.LightningDataModule):
             )
 
     def _training_texts(self) -> Iterable[str]:
-        """The turns of the dialogues that train."""
-        numbers = {self.examples[row].dialogue for row in self.rows["train"]}
-        return (turn.text for number in sorted(numbers) for turn in self.dialogues[number].turns)
+        """The turns of the dialogues that train, without clinical ones: a tokenizer's vocabulary can be read."""
+        numbers = sorted({self.examples[row].dialogue for row in self.rows["train"]})
+        dialogues = (self.dialogues[number] for number in numbers)
+        return (turn.text for dialogue in dialogues if dialogue.source != "clinical" for turn in dialogue.turns)
 
     def set_format(self, row_format: RowFormat) -> None:
         """Tokenises every dialogue and cuts every row to the window."""

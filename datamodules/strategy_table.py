@@ -1,7 +1,8 @@
-"""`cli.py strategies`: our merged corpus beside study B's table, the unreachable part named."""
+"""`python cli.py strategies`: our merged corpus beside study B's table, the unreachable part named."""
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -108,10 +109,10 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         UserError: No data is given, or a file can't be used.
     """
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog="cli.py strategies", description="Count our merged corpus of strategies beside study B's table."
+    parser = argparse.ArgumentParser(
+        prog="python cli.py strategies",
+        description="Count our merged corpus of strategies beside study B's table.",
+        allow_abbrev=False,
     )
     parser.add_argument("--esconv", nargs="+", default=[], metavar="FILE", help="ESConv.json and its relatives")
     parser.add_argument("--reddit", metavar="DIR", help="folder with the three EPITOME files")

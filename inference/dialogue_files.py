@@ -7,25 +7,21 @@ from pathlib import Path
 
 from datamodules.dialogues import Dialogue
 from datamodules.records import Source
-from datamodules.sources.dialogue_rows import has_turns, iterate_dialogues
+from datamodules.sources.dialogue_rows import iterate_dialogues
 from datamodules.sources.esconv import read_esconv
-from datamodules.sources.formats import raw_rows
+from datamodules.sources.formats import SUFFIXES, raw_rows
 from datamodules.sources.report import SourceReport
 from errors import DataError
 
-__all__ = ["holds_dialogues", "iterate_file"]
-
-_ROWS = (".jsonl", ".ndjson", ".parquet")
+__all__ = ["iterate_file"]
 
 
-def holds_dialogues(path: Path) -> bool:
-    """Whether a file is one of dialogues, not a table of pairs."""
-    if path.suffix.lower() in (".json", ".txt"):
-        return True
-    if path.suffix.lower() not in _ROWS or not path.is_file():
+def _has_own_rows(path: Path) -> bool:
+    """Whether a file has rows as we write them, of dialogues or of pairs; else it is one of ESConv's."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return False
     first = next(iter(raw_rows(path)), None)
-    return first is not None and ("turns" in first.cells or "dialog" in first.cells)
+    return first is not None and not {"turns", "seeker_post"}.isdisjoint(first.cells)
 
 
 def iterate_file(
@@ -34,7 +30,7 @@ def iterate_file(
     """The dialogues of a file, in order; nothing of them is quoted in messages.
 
     Args:
-        path: JSON Lines or Parquet of rows with `turns`, streamed; or ESConv's JSON, one of the hub's files included.
+        path: A table of rows with `turns` or of pairs, streamed; or ESConv's JSON, one of the hub's files included.
         categories: The categories of the scheme in use.
         report: Takes the counts.
         source: What rows with `turns` are.
@@ -42,7 +38,7 @@ def iterate_file(
     Raises:
         DataError: The file can't be read, or a row can't be used.
     """
-    if path.suffix.lower() in _ROWS and path.is_file() and has_turns(path):
+    if _has_own_rows(path):
         yield from iterate_dialogues(path, source, categories, report)
         return
     try:

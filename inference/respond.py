@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datamodules.dialogues import Dialogue, Turn
 from datamodules.records import SOURCES
@@ -20,7 +20,13 @@ from errors import UserError
 from inference.dialogue_files import iterate_file
 from lightning_modules.choices import POLICIES, PolicyName
 
+if TYPE_CHECKING:
+    from datamodules.contexts import ClassifierFormat, ResponderFormat
+
 __all__ = ["main", "score_dialogues", "supporter_turns"]
+
+_WINDOW = 64
+"""Turns that are read, sorted by length and written together; an interrupted run goes on at a multiple of it."""
 
 Place = tuple[str, Sequence[Turn], int]
 """Name `<dialogue>:<turn>`, the dialogue's turns, and the number of the turn in them."""
@@ -133,7 +139,9 @@ def main(argv: list[str] | None = None) -> int:
 
     checkpoints = [options.checkpoint, *([options.classifier] if options.classifier else [])]
     same = [name, options.turns, options.seed]
-    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", 64)
+    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", _WINDOW)
+    _note_cuts(responder.cut, responder.format)
+    print(output)
     return 0
 
 
@@ -227,7 +235,15 @@ def score_dialogues(
         ]
 
     _stream(file, strategist.scheme.categories, work, target, "all", [checkpoint], [batch_size], "scored", 512)
+    _note_cuts(strategist.cut, strategist.format)
+    print(target)
     return 0
+
+
+def _note_cuts(cut: int, row_format: ClassifierFormat | ResponderFormat) -> None:
+    if cut:
+        window = f"{row_format.max_tokens} tokens" + (f", {row_format.max_turns} turns" if row_format.max_turns else "")
+        print(f"note: {cut} contexts are longer than the window ({window}); the last turns were read", file=sys.stderr)
 
 
 def _stream(
@@ -263,7 +279,6 @@ def _stream(
         )
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror or error}; what is there so far is kept") from None
-    print(output)
 
 
 def _count(file: Path, categories: Any, which: Literal["all", "next"]) -> int:

@@ -83,6 +83,8 @@ class Responder:
         self.scheme = scheme
         self.device = device
         self.policy = policy
+        self.cut = 0
+        """Contexts of which the window left something out, counted over all calls."""
         policy.attach(self.network, self.format)
 
     @classmethod
@@ -136,6 +138,8 @@ class Responder:
             A response each.
         """
         contexts = [self._context(turn) for turn in asked]
+        windows = [self.format.prompt(context.tokens, None)[1] for context in contexts]
+        self.cut += sum(window.first > 0 or window.cut > 0 for window in windows)
         choices = [
             choice._replace(label=turn.strategy) if turn.strategy else choice
             for turn, choice in zip(asked, self.policy.choose(contexts), strict=True)

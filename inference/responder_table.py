@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         UserError: A folder is no tested responder's run.
     """
     parser = argparse.ArgumentParser(
-        prog="python cli.py responders", description="Compare the test scores of responders' runs."
+        prog="python cli.py responders",
+        description="Tested responders side by side, study B's numbers beside them.",
+        allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", help="run folders of fit or test")
     options = parser.parse_args(argv)
@@ -60,6 +62,8 @@ def responder_table(runs: list[Path]) -> str:
     Raises:
         UserError: A folder is no tested responder's run.
     """
+    from lightning_modules.evaluation_record import text_table
+
     read = [_read(run) for run in runs]
     lines = [["corpus", "tag", "policy", *_COLUMNS.values(), "perplexity", "B", "test set", "run"]]
     for run, (scores, corpus, tagged, trained) in zip(runs, read, strict=True):
@@ -83,19 +87,16 @@ def responder_table(runs: list[Path]) -> str:
                     run.name,
                 ]
             )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
     splits = {line[-2] for line in lines[1:]}
     warning = (
         "\nThe runs were tested on different rows (test set): their numbers don't compare." if len(splits) > 1 else ""
     )
-    return f"{text}\n{_NOTES}{warning}"
+    return f"{text_table(lines)}\n{_NOTES}{warning}"
 
 
 def _order(policy: str) -> int:
-    return POLICIES.index(policy) if policy in POLICIES else len(POLICIES)
+    known: tuple[str, ...] = POLICIES
+    return known.index(policy) if policy in known else len(known)
 
 
 def _cell(value: Any) -> str:

@@ -1,12 +1,10 @@
-"""`python cli.py score`: any table through a finished run, streamed, resumable, in constant memory."""
+"""`python cli.py score`: any table, or dialogues, through a finished run, streamed, resumable, in constant memory."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import sys
-import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,8 @@ from datamodules.files import replacing_path
 from datamodules.records import Pair
 from datamodules.sources.table import Columns, check_table, read_rows
 from errors import UserError
-from inference.dialogue_files import holds_dialogues
 from inference.respond import score_dialogues
+from inference.streaming import file_digest, write_stream
 
 if TYPE_CHECKING:
     from inference.scorer import EmpathyScorer
@@ -60,7 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     table, output = Path(options.table), Path(options.output)
-    if holds_dialogues(table):
+    task = _task(options.checkpoint)
+    if task == "responder":
+        raise UserError(f"'{options.checkpoint}' is a responder's run, which `respond` takes; score by another model's")
+    if task == "strategy":
         return score_dialogues(
             table, options.checkpoint, options.output, batch_size=options.batch_size, device=options.device
         )
@@ -92,6 +93,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _task(checkpoint: str) -> str:
+    """What the checkpoint was trained for."""
+    from lightning_modules.checkpoints import find_checkpoint, read_checkpoint
+
+    return str(read_checkpoint(find_checkpoint(checkpoint)).get("task", "empathy"))
+
+
 def score_table(
     scorer: EmpathyScorer,
     table: Path,
@@ -119,30 +127,25 @@ def score_table(
     """
     from lightning_modules.checkpoints import find_checkpoint
 
-    part, job = output.with_name(f"{output.name}.part"), output.with_name(f"{output.name}.part.json")
-    same = {
-        "table": _digest(table),
-        "checkpoint": _digest(find_checkpoint(checkpoint)),
-        "options": [columns.id, columns.seeker_post, columns.response_post, only_expressed, batch_size],
-    }
-    done = _resume(part, job, same)
-    stream = islice(read_rows(table, columns, "clinical", annotations=False), done, None)
-    began, start = time.monotonic(), done
-    with part.open("a", encoding="utf-8") as file:
-        while window := list(islice(stream, _WINDOW)):
-            for pair, score in zip(window, scorer.score(window, batch_size), strict=True):
-                file.write(json.dumps(_entry(pair, score, only_expressed), ensure_ascii=False) + "\n")
-            file.flush()
-            done += len(window)
-            rate = (done - start) / max(1e-9, time.monotonic() - began)
-            left = (rows - done) / rate
-            print(f"scored {done} of {rows} rows, {rate:.0f} rows/s, about {left:.0f} s left", file=sys.stderr)
-    if output.suffix == ".parquet":
-        _to_parquet(part, output, scorer.mechanisms)
-        part.unlink()
-    else:
-        part.replace(output)
-    job.unlink()
+    def work(window: Sequence[Pair]) -> list[dict[str, Any]]:
+        found = scorer.score(window, batch_size)
+        return [_entry(pair, score, only_expressed) for pair, score in zip(window, found, strict=True)]
+
+    write_stream(
+        read_rows(table, columns, "clinical", annotations=False),
+        work,
+        output,
+        total=rows,
+        window=_WINDOW,
+        same={
+            "table": file_digest(table),
+            "checkpoint": file_digest(find_checkpoint(checkpoint)),
+            "options": [columns.id, columns.seeker_post, columns.response_post, only_expressed, batch_size],
+        },
+        verb="scored",
+        unit="rows",
+        finish=(lambda part: _to_parquet(part, output, scorer.mechanisms)) if output.suffix == ".parquet" else None,
+    )
 
 
 def _entry(pair: Pair, score: Any, only_expressed: bool) -> dict[str, Any]:
@@ -150,31 +153,6 @@ def _entry(pair: Pair, score: Any, only_expressed: bool) -> dict[str, Any]:
     if only_expressed:
         rationales = {name: spans if score.levels[name] > 0 else [] for name, spans in rationales.items()}
     return {"id": pair.id, "levels": score.levels, "probabilities": score.probabilities, "rationales": rationales}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _resume(part: Path, job: Path, same: dict[str, Any]) -> int:
-    """How many rows are scored already; the partial file is cut to whole windows, or emptied if it is another job's."""
-    try:
-        fits = json.loads(job.read_text(encoding="utf-8")) == same
-    except (OSError, ValueError):
-        fits = False
-    done = size = 0
-    if fits and part.is_file():
-        position = 0
-        with part.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                position += len(line)
-                if number % _WINDOW == 0 and line.endswith(b"\n"):
-                    done, size = number, position
-    with part.open("ab") as file:
-        file.truncate(size)
-    job.write_text(json.dumps(same), encoding="utf-8")
-    return done
 
 
 def _to_parquet(part: Path, output: Path, mechanisms: list[str]) -> None:

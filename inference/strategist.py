@@ -53,6 +53,8 @@ class Strategist:
         self.format = row_format
         self.scheme = scheme
         self.device = device
+        self.cut = 0
+        """Contexts of which the window left something out, counted over all calls."""
 
     @classmethod
     def load(cls, run_or_checkpoint: str | Path, device: Device = "auto") -> Strategist:
@@ -109,6 +111,7 @@ class Strategist:
             place = len(seen)
             seen += turns[turn : turn + 1] if self.format.target == "given" else []
             rows.append(self.format.row(seen, self.format.encoder.encode([part.text for part in seen]), place))
+        self.cut += sum(row.dropped_turns > 0 or row.cut_tokens > 0 for row in rows)
         order = sorted(range(len(rows)), key=lambda row: (len(rows[row].ids), row))
         scores: list[StrategyScore | None] = [None] * len(rows)
         for first in range(0, len(order), batch_size):

@@ -31,6 +31,8 @@ def write_stream(
     window: int,
     same: dict[str, Any],
     verb: str,
+    unit: str = "turns",
+    finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Works on rows, a window at a time, and writes a JSON line each.
 
@@ -40,11 +42,13 @@ def write_stream(
     Args:
         rows: The stream.
         work: A window of rows -> an entry each.
-        output: A `.jsonl` file; replaced at the end.
+        output: The file; replaced at the end.
         total: How many rows there are.
         window: Rows worked on together.
         same: Plain values that a continued call must share: digests of the inputs, options.
         verb: What is done to rows, for the progress line.
+        unit: What a row is called there.
+        finish: Makes the output of the lines' file, whose path it gets; None: they are the output.
     """
     part, job = output.with_name(f"{output.name}.part"), output.with_name(f"{output.name}.part.json")
     done = _resume(part, job, same, window)
@@ -58,8 +62,12 @@ def write_stream(
             done += len(members)
             rate = (done - start) / max(1e-9, time.monotonic() - began)
             left = (total - done) / rate
-            print(f"{verb} {done} of {total} turns, {rate:.1f} turns/s, about {left:.0f} s left", file=sys.stderr)
-    part.replace(output)
+            print(f"{verb} {done} of {total} {unit}, {rate:.1f} {unit}/s, about {left:.0f} s left", file=sys.stderr)
+    if finish is None:
+        part.replace(output)
+    else:
+        finish(part)
+        part.unlink()
     job.unlink()
 
 

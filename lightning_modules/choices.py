@@ -16,6 +16,7 @@ __all__ = ["POLICIES", "Choice", "PolicyName", "StrategyJudge", "StrategyPolicy"
 
 PolicyName = Literal["none", "random", "random_prior", "classifier", "classifier_sampled", "model", "oracle"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+"""In the order of every table."""
 
 
 @dataclass(frozen=True)

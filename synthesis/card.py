@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.records import LEVEL_NAMES, MECHANISMS
-from synthesis.store import ATTEMPTS, CARD, ROWS, read_log, write_atomically
+from synthesis.store import ATTEMPTS, CARD, HELD, read_log, write_atomically
 
 __all__ = ["Report", "write_card"]
 
@@ -19,6 +19,7 @@ class Report:
     """How a run ended.
 
     Args:
+        file: The file of rows in the folder.
         wanted: Cell's name -> accepted dialogues wanted.
         accepted: Cell's name -> accepted dialogues.
         failed: Cell's name -> dialogues that came to nothing.
@@ -28,6 +29,7 @@ class Report:
         repaired: Bytes of a half line that an earlier run had left.
     """
 
+    file: str
     wanted: dict[str, int]
     accepted: dict[str, int]
     failed: dict[str, int]
@@ -113,9 +115,10 @@ def _card(seen: _Seen, report: Report) -> str:
     parts = [
         "---\nlanguage: en\ntags:\n- synthetic\n- empathy\n- counselling\n---",
         f"# Synthetic dialogues by {fixed['generator']}",
-        f"{seen.rows} rows of {accepted} accepted dialogues in `{ROWS}`; {failed} dialogues came to nothing. Every "
-        f"attempt is in `{ATTEMPTS}`. Made {' to '.join(dict.fromkeys((dates[0], dates[-1])))} in {len(seen.runs)} "
-        f"start{'s' if len(seen.runs) > 1 else ''}. All text was written by a language model; no person said it.",
+        f"{seen.rows} rows of {accepted} accepted dialogues in `{report.file}`; {failed} dialogues came to nothing. "
+        f"Every attempt is in `{ATTEMPTS}`. Made {' to '.join(dict.fromkeys((dates[0], dates[-1])))} in "
+        f"{len(seen.runs)} start{'s' if len(seen.runs) > 1 else ''}. "
+        "All text was written by a language model; no person said it.",
         "## Counts",
         _table(
             ("cell", "wanted", "accepted", "failed", "missing"),
@@ -195,6 +198,8 @@ def _limits(seen: _Seen, fixed: Mapping[str, Any]) -> list[str]:
         limits.append(
             f"Rows made from prompts that held real text: {shares}. They may repeat it: audit before sharing."
         )
+    if "clinical" in seen.from_sources:
+        limits.append(f"Rows from prompts with clinical text stay in `{HELD}` until the audit's gate lets them go.")
     return limits
 
 

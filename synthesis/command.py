@@ -16,7 +16,7 @@ def build_parser() -> Any:
     """The options of the command: those of `Settings` (a config names them) and what becomes of the result."""
     from jsonargparse import ArgumentParser
 
-    from synthesis.run import Settings
+    from synthesis.settings import Settings
 
     parser = ArgumentParser(
         prog="cli.py synthesize",
@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         UserError: See `synthesis.run.synthesize`.
     """
     from synthesis.push import push
-    from synthesis.run import Settings, synthesize
+    from synthesis.run import synthesize
+    from synthesis.settings import Settings
 
     parser = build_parser()
     options = parser.instantiate(parser.parse_args(argv))
@@ -59,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _show(report: Report, output: Path) -> None:
+    from synthesis.store import HELD, ROWS
+
     if report.repaired:
         print(f"cut off half a line ({report.repaired} bytes) that an earlier run had left", file=sys.stderr)
     if report.stopped:
@@ -67,4 +70,10 @@ def _show(report: Report, output: Path) -> None:
         print(f"unmet: {cell}: {missing} of {report.wanted[cell]} missing, {report.failed[cell]} failed")
     accepted, failed = sum(report.accepted.values()), sum(report.failed.values())
     print(f"{accepted} accepted, {failed} failed, {report.tokens:,} tokens, cost {report.cost:.2f}")
-    print(output / "rows.jsonl")
+    if report.file == HELD:
+        print(
+            f"{HELD}: made from prompts with clinical text. Let the audit decide whether they may leave: "
+            f"python cli.py audit {output / HELD} --real CLINICAL --test UNSEEN --export {output / ROWS}",
+            file=sys.stderr,
+        )
+    print(output / report.file)

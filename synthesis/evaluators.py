@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datamodules.records import LEVEL_NAMES, MECHANISMS
-from synthesis.parsing import Turn, parse_labels, parse_levels, parse_strategies
+from synthesis.judgements import parse_labels, parse_levels, parse_strategies
+from synthesis.parsing import Turn
 from synthesis.session import Session
 
 __all__ = ["Verdict", "judge", "label_others", "responses_of", "show_dialogue"]

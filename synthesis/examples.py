@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datamodules.records import Pair
 from errors import UserError
@@ -45,6 +45,10 @@ class Examples:
     options: ExampleOptions
     pairs: Sequence[Pair]
     hash: str
+
+    def identity(self) -> dict[str, Any]:
+        """What the log says of them; a folder is gone on with only with the same ones."""
+        return {"hash": self.hash, "source": self.options.source, "per_prompt": self.options.per_prompt}
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Refuses cells for which there are too few.

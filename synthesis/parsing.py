@@ -1,8 +1,8 @@
-"""What a model wrote -> a dialogue, levels, strategies, quotes. Tolerant of form, strict in content.
+"""What a model wrote -> a dialogue. Tolerant of form, strict in content; `judgements` reads the other answers.
 
-Read are JSON (within prose or code fences, with trailing commas, comments, raw line breaks or single quotes) and, for
-dialogues, transcripts (`Person 1: ...`). What is cut off, has an empty turn, an unknown speaker or strategy, or is a
-refusal is an `ParseError`, never half a dialogue.
+Read are JSON (within prose or code fences, with trailing commas, comments, raw line breaks or single quotes) and
+transcripts (`Person 1: ...`). What is cut off, has an empty turn, an unknown speaker or strategy, or is a refusal is a
+`ParseError`, never half a dialogue.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Span
 from synthesis.loose_json import FENCE, json_values
 
 __all__ = [
     "ParseError",
     "Turn",
+    "known_strategy",
     "merge_turns",
     "parse_dialogue",
-    "parse_labels",
-    "parse_levels",
-    "parse_quotes",
-    "parse_strategies",
+    "unusable",
+    "without_thoughts",
 ]
 
 Speaker = Literal["seeker", "supporter"]
@@ -110,14 +108,14 @@ def parse_dialogue(
     Raises:
         ParseError: There is no such dialogue in the answer.
     """
-    body = _THOUGHTS.sub("", text).strip()
+    body = without_thoughts(text)
     if not body:
         raise ParseError("the answer is empty")
     found = next((turns for turns in map(_turns_of, json_values(body)) if _both_speak(turns)), [])
     if not found and not cut:
         found = _transcript(body)
     if not found:
-        raise _no("the answer was cut off" if cut else "no dialogue in the answer", body)
+        raise unusable("the answer was cut off" if cut else "no dialogue in the answer", body)
     turns = merge_turns(found)
     if turns[0].speaker != "seeker":
         raise ParseError("the dialogue begins with the supporter")
@@ -151,11 +149,15 @@ def _check_turn(turn: Turn, strategies: Sequence[str]) -> None:
     if turn.speaker == "supporter" and strategies:
         if not turn.strategy and (tag := _TAG.match(turn.text)):
             turn.strategy, turn.text = tag[1], turn.text[tag.end() :]
-        turn.strategy = _strategy(turn.strategy, strategies)
+        turn.strategy = known_strategy(turn.strategy, strategies)
 
 
-def _strategy(given: Any, strategies: Sequence[str]) -> str:
-    """The name as the list has it, whatever its case and punctuation."""
+def known_strategy(given: Any, strategies: Sequence[str]) -> str:
+    """A strategy's name as the list has it, whatever the case and punctuation it was given in.
+
+    Raises:
+        ParseError: The list has no such strategy.
+    """
 
     def fold(name: str) -> str:
         return " ".join(re.findall(r"[a-z]+", name.lower()))
@@ -166,12 +168,15 @@ def _strategy(given: Any, strategies: Sequence[str]) -> str:
     return names[fold(given)]
 
 
-def _no(message: str, text: str) -> ParseError:
+def without_thoughts(text: str) -> str:
+    """An answer without what a reasoning model thought before it."""
+    return _THOUGHTS.sub("", text).strip()
+
+
+def unusable(message: str, text: str) -> ParseError:
+    """What is wrong with an answer, unless it is a refusal: then that."""
     refused = _REFUSAL.search(text) is not None
     return ParseError("the model declined" if refused else message, refused=refused)
-
-
-# ---- dialogues ----
 
 
 def _turns_of(value: Any) -> list[Turn]:
@@ -225,136 +230,3 @@ def _both_speak(turns: Sequence[Turn]) -> bool:
 def _unquote(text: str) -> str:
     text = text.strip().removesuffix("**").strip()
     return text[1:-1].strip() if len(text) > 1 and (text[0], text[-1]) in (('"', '"'), ("“", "”")) else text
-
-
-# ---- judgements ----
-
-
-def parse_levels(text: str, responses: int) -> tuple[list[int], str]:
-    """Reads an evaluator's answer.
-
-    Args:
-        text: `{"levels": [2], "reason": "..."}`; for one response also `{"level": "strong"}` or `Level: 2`.
-        responses: How many responses were judged.
-
-    Returns:
-        A level a response, and the reason given.
-
-    Raises:
-        ParseError: There is no level for every response.
-    """
-    body = _THOUGHTS.sub("", text).strip()
-    for value in json_values(body):
-        if isinstance(value, Mapping) and (given := value.get("levels", value.get("level"))) is not None:
-            reason = value.get("reason", value.get("explanation", ""))
-            return _level_list(given, responses), reason if isinstance(reason, str) else ""
-    said = {
-        match[1].lower()
-        for match in re.finditer(r"\blevels?\b\W{0,4}(?:is\W+)?([012]\b|none\b|weak\b|strong\b)", body, re.I)
-    }
-    if responses == 1 and len(levels := {_level(word) for word in said}) == 1:
-        return list(levels), body
-    raise _no("no level in the answer", body)
-
-
-def parse_labels(text: str, responses: int) -> list[dict[str, int]]:
-    """Reads the levels of all mechanisms.
-
-    Args:
-        text: `{"emotional_reactions": [0], "interpretations": [2], "explorations": [1]}`.
-        responses: How many responses were judged.
-
-    Returns:
-        Mechanism -> level, a mapping a response.
-
-    Raises:
-        ParseError: A mechanism or a response is missing.
-    """
-    value = _mapping_with(text, MECHANISMS)
-    columns = {mechanism: _level_list(value[mechanism], responses) for mechanism in MECHANISMS}
-    return [{mechanism: columns[mechanism][place] for mechanism in MECHANISMS} for place in range(responses)]
-
-
-def parse_strategies(text: str, responses: int, strategies: Sequence[str]) -> tuple[list[str], str]:
-    """Reads the strategies that an evaluator sees in the supporter's turns.
-
-    Args:
-        text: `{"strategies": ["Question", ...], "reason": "..."}`.
-        responses: How many turns were judged.
-        strategies: The known names.
-
-    Returns:
-        A strategy a turn, and the reason given.
-
-    Raises:
-        ParseError: There is none for every turn, or an unknown one.
-    """
-    value = _mapping_with(text, ["strategies"])
-    given = value["strategies"] if isinstance(value["strategies"], list) else [value["strategies"]]
-    if len(given) != responses:
-        raise ParseError(f"{len(given)} strategies for {responses} turns")
-    reason = value.get("reason", "")
-    return [_strategy(name, strategies) for name in given], reason if isinstance(reason, str) else ""
-
-
-def parse_quotes(text: str, responses: Sequence[str]) -> tuple[list[dict[str, list[Span]]], int]:
-    """Reads rationales: quotes of the responses.
-
-    Args:
-        text: `{"explorations": [["how long ..."]], ...}`: mechanism -> a list of quotes a response.
-        responses: The responses, as they were shown.
-
-    Returns:
-        Mechanism -> character spans, a mapping a response, of the quotes that stand in their response to the letter;
-        and how many do not.
-
-    Raises:
-        ParseError: The answer is no such mapping.
-    """
-    body = _THOUGHTS.sub("", text)
-    value = next((v for v in json_values(body) if isinstance(v, Mapping) and any(m in v for m in MECHANISMS)), None)
-    if value is None:
-        raise _no("no mechanism in the answer", body)
-    spans: list[dict[str, list[Span]]] = [{} for _ in responses]
-    foreign = 0
-    for mechanism in MECHANISMS:
-        given = value.get(mechanism) or []
-        columns = given if isinstance(given, list) else [given]
-        if len(responses) == 1 and all(isinstance(quote, str) for quote in columns):
-            columns = [columns]
-        for response, found, quotes in zip(responses, spans, columns, strict=False):
-            for quote in quotes if isinstance(quotes, list) else [quotes]:
-                start = response.find(quote.strip()) if isinstance(quote, str) and quote.strip() else -1
-                if start < 0:
-                    foreign += 1
-                else:
-                    found.setdefault(mechanism, []).append((start, start + len(quote.strip())))
-    for found in spans:
-        found.update({mechanism: sorted(set(places)) for mechanism, places in found.items()})
-    return spans, foreign
-
-
-def _mapping_with(text: str, keys: Sequence[str]) -> Mapping[str, Any]:
-    body = _THOUGHTS.sub("", text)
-    for value in json_values(body):
-        if isinstance(value, Mapping) and all(key in value for key in keys):
-            return value
-    raise _no(f"no {' and '.join(keys)} in the answer", body)
-
-
-def _level_list(given: Any, responses: int) -> list[int]:
-    levels = [_level(value) for value in (given if isinstance(given, list) else [given])]
-    if len(levels) != responses:
-        raise ParseError(f"{len(levels)} levels for {responses} responses")
-    return levels
-
-
-def _level(given: Any) -> int:
-    if isinstance(given, str):
-        word = given.strip().lower()
-        given = LEVEL_NAMES.index(word) if word in LEVEL_NAMES else int(word) if word in ("0", "1", "2") else None
-    if isinstance(given, float) and given.is_integer():
-        given = int(given)
-    if isinstance(given, bool) or given not in LEVELS:
-        raise ParseError(f"{given!r:.40} is no level")
-    return int(given)

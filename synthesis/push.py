@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from errors import UserError
-from synthesis.store import ATTEMPTS, CARD, ROWS, read_log
+from synthesis.store import ATTEMPTS, CARD, HELD, ROWS, read_log
 
 __all__ = ["check_shareable", "push"]
 
 
 def check_shareable(folder: Path) -> None:
-    """Refuses a folder with rows from prompts that held clinical text.
+    """Refuses rows from prompts that held clinical text, unless the audit's gate let exactly these go.
+
+    The gate's `--export FOLDER/rows.jsonl` copies the held rows and leaves beside them the release that this reads.
 
     Raises:
-        UserError: There are such rows. The audit's gate decides about them, not this command.
+        UserError: There are such rows, and no release of them.
     """
-    sources = {
-        s
+    clinical = any(
+        "clinical" in row.get("prompt_sources", [])
         for record in read_log(folder / ATTEMPTS)
         for row in record.get("rows", [])
-        for s in row.get("prompt_sources", [])
-    }
-    if "clinical" in sources:
+    )
+    if not clinical:
+        return
+    try:
+        released = json.loads((folder / f"{ROWS}.release.json").read_text(encoding="utf-8"))["sha256"]
+        same = {released} == {_sha256(folder / name) for name in (ROWS, HELD)}
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
         raise UserError(
-            f"{folder}: rows were made from prompts with clinical text and are not pushed; nothing was sent. Run "
-            "'python cli.py audit' on them, and export through its gate"
+            f"{folder}: rows were made from prompts with clinical text and are not pushed; nothing was sent. The "
+            f"audit's gate releases them: python cli.py audit {folder / HELD} --real CLINICAL --test UNSEEN "
+            f"--export {folder / ROWS}"
         )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def push(folder: Path, repository: str, *, public: bool) -> str:

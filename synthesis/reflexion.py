@@ -10,7 +10,8 @@ from typing import Any
 from datamodules.records import LEVEL_NAMES, MECHANISMS, Span
 from synthesis.calls import Answer
 from synthesis.evaluators import judge, label_others, responses_of, show_dialogue
-from synthesis.parsing import ParseError, Turn, parse_dialogue, parse_quotes
+from synthesis.judgements import parse_quotes
+from synthesis.parsing import ParseError, Turn, parse_dialogue
 from synthesis.session import Session
 
 __all__ = ["MethodOptions", "Outcome", "make_dialogue"]

@@ -23,9 +23,11 @@ from typing import Any
 
 from errors import DataError, UserError
 
-__all__ = ["ATTEMPTS", "CARD", "ROWS", "Store", "read_log", "write_atomically"]
+__all__ = ["ATTEMPTS", "CARD", "HELD", "ROWS", "Store", "read_log", "write_atomically"]
 
 ATTEMPTS, ROWS, CARD = "attempts.jsonl", "rows.jsonl", "card.md"
+HELD = "held.jsonl"
+"""Rows from prompts that held clinical text; the audit's gate decides whether they become `rows.jsonl`."""
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
@@ -168,14 +170,18 @@ class Store:
             if accepted:
                 yield from self._read(offset)["rows"]
 
-    def write_rows(self, dialogues: Iterable[str]) -> None:
-        """Replaces `rows.jsonl` by the rows of the accepted ones among these dialogues, in their order.
+    def write_rows(self, name: str, dialogues: Iterable[str]) -> None:
+        """Replaces a file of rows by those of the accepted ones among these dialogues, in their order.
 
         The log is on the disk before the rows are, so no row is ever without its attempt.
+
+        Args:
+            name: `ROWS` or `HELD`.
+            dialogues: Their ids.
         """
         os.fsync(self._file)
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows(dialogues))
-        write_atomically(self.folder / ROWS, lines)
+        write_atomically(self.folder / name, lines)
 
     def _recover(self) -> None:
         end = os.fstat(self._file).st_size

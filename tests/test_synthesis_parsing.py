@@ -4,16 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthesis.judgements import parse_labels, parse_levels, parse_quotes, parse_strategies
 from synthesis.loose_json import clean
-from synthesis.parsing import (
-    ParseError,
-    Turn,
-    parse_dialogue,
-    parse_labels,
-    parse_levels,
-    parse_quotes,
-    parse_strategies,
-)
+from synthesis.parsing import ParseError, Turn, parse_dialogue
 
 POST, RESPONSE = "I can't sleep {at all}, not since May.", "I'm sorry. Do the nights scare you?"
 PAIR = [Turn("seeker", POST), Turn("supporter", RESPONSE)]

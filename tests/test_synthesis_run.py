@@ -17,8 +17,9 @@ from synthesis.engines import BusyError, RejectedError, Reply, Sampling, Usage
 from synthesis.examples import ExampleOptions
 from synthesis.limits import Budget, Retry
 from synthesis.reflexion import MethodOptions
-from synthesis.run import Settings, synthesize
+from synthesis.run import synthesize
 from synthesis.scripted import ScriptedEngine
+from synthesis.settings import Settings
 from synthesis.store import read_log
 from synthesis.targets import Targets
 
@@ -37,8 +38,8 @@ def settings(engine, *, dialogues=1, methods=("reflexion",), level=2, spare=0.0,
     return Settings(engine, PROMPTS, targets, retry=Retry(times=1, wait=0), **options)
 
 
-def rows(folder):
-    return [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+def rows(folder, name="rows.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
 
 def log(folder, kind):
@@ -419,8 +420,14 @@ def test_clinical_rows_go_to_engines_on_this_machine_and_not_into_the_log(tmp_pa
     assert "MARKEDreply" in engine.said("actor")[0]
     for file in (tmp_path / "out").iterdir():
         assert b"MARKED" not in file.read_bytes()
-    assert rows(tmp_path / "out")[0]["prompt_sources"] == ["clinical"]
-    assert "1 with clinical rows" in (tmp_path / "out" / "card.md").read_text()
+    assert rows(tmp_path / "out", "held.jsonl")[0]["prompt_sources"] == ["clinical"]
+    assert not (tmp_path / "out" / "rows.jsonl").exists()
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "1 with clinical rows" in card
+    assert "stay in `held.jsonl` until the audit's gate lets them go" in card
+    plain = ExampleOptions(clinical.files, "reddit", 1)
+    with pytest.raises(UserError, match=r"examples was .*'source': 'clinical'.*'source': 'reddit'"):
+        synthesize(settings(engine, examples=plain), tmp_path / "out")
 
 
 @pytest.mark.parametrize("who", ["writer", "judge"])

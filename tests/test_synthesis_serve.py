@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 import tiny_language_model
 
+import cli
+from datamodules.records import LEVELS, MECHANISMS
 from datamodules.sources.table import Columns, read_table
 from synthesis.engines import Sampling
 from synthesis.limits import Retry
 from synthesis.openai_engine import OpenAIEngine
-from synthesis.run import Settings, synthesize
+from synthesis.run import synthesize
+from synthesis.settings import Settings
 from synthesis.store import read_log
 from synthesis.targets import Targets
 
@@ -66,8 +69,11 @@ def serving(model, port=0):
 
 def settings(model, port, dialogues):
     engine = OpenAIEngine(model, [f"http://127.0.0.1:{port}/v1"], name="babbler", concurrency=4, timeout=60)
-    targets = Targets(dialogues=dialogues, methods=["standalone", "reflexion"], spare=9)
-    short = Sampling(max_tokens=90)
+    reflexion = {f"{m}/{n}/reflexion": dialogues // 45 for m in MECHANISMS for n in LEVELS}
+    targets = Targets(
+        dialogues=dialogues - sum(reflexion.values()), methods=["standalone", "reflexion"], quotas=reflexion, spare=9
+    )
+    short = Sampling(max_tokens=32)
     return Settings(
         engine, "configs/synthesis/prompts/empathy.yaml", targets,
         writing=short, judging=short, repeats=9, retry=Retry(times=2, wait=0.05, longest=0.2),
@@ -87,7 +93,7 @@ def check(output, dialogues):
     pairs, report = read_table(output / "rows.jsonl", Columns(), "synthetic")
     assert len(pairs) + sum(report.dropped.values()) == dialogues
     for row in map(json.loads, (output / "rows.jsonl").read_text().splitlines()):
-        assert row["levels"].keys() == {"emotional_reactions", "interpretations", "explorations"}
+        assert row["levels"].keys() == set(MECHANISMS)
         assert row["method"] == "standalone" or row["levels"][row["target"]["mechanism"]] == row["target"]["level"]
     assert re.search(rf"\| all \|  \|  \| {len(calls)} \|", (output / "card.md").read_text())
     return calls
@@ -102,8 +108,8 @@ def test_a_run_against_transformers_serve_and_its_resume(model, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_ninety_dialogues_with_the_server_lost_on_the_way(model, tmp_path):
+@pytest.mark.timeout(1800)
+def test_ninety_dialogues_from_start_to_audit_with_the_server_lost_on_the_way(model, tmp_path):
     with serving(model) as (process, port):
         threading.Thread(target=kill_when_long, args=(process, tmp_path / "attempts.jsonl", 200)).start()
         report = synthesize(settings(model, port, 90), tmp_path)
@@ -113,3 +119,6 @@ def test_ninety_dialogues_with_the_server_lost_on_the_way(model, tmp_path):
         assert synthesize(settings(model, port, 90), tmp_path).unmet == {}
     calls = check(tmp_path, 90)
     assert calls[: len(before)] == before
+    assert cli.main(["audit", str(tmp_path / "rows.jsonl"), "--encoder", "tfidf", "--output", str(tmp_path / "a")]) == 0
+    found = json.loads((tmp_path / "a" / "audit.json").read_text())["values"]
+    assert found["quality/synthetic/pairs/exact_repeats"]["n"] == 90

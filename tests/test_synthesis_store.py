@@ -47,7 +47,7 @@ def test_rows_are_in_the_order_asked_for_whatever_the_order_of_ends(tmp_path):
         store.append(end("b", {"id": "b1"}, {"id": "b2"}))
         store.append(end("c"))
         store.append(end("a", {"id": "a"}))
-        store.write_rows(["a", "b", "c", "d"])
+        store.write_rows("rows.jsonl", ["a", "b", "c", "d"])
     assert (tmp_path / "rows.jsonl").read_text() == '{"id": "a"}\n{"id": "b1"}\n{"id": "b2"}\n'
 
 
@@ -106,7 +106,7 @@ with Store(Path(sys.argv[1])) as store:
     try:
         for n in range(100):
             store.append(end(f"d{n}", {"id": f"d{n}", "text": "x" * 240}))
-            store.write_rows(f"d{m}" for m in range(n + 1))
+            store.write_rows("rows.jsonl", [f"d{m}" for m in range(n + 1)])
     except UserError as error:
         print(error)
 """
@@ -130,6 +130,6 @@ def test_a_full_disk_leaves_whole_lines_and_the_run_goes_on_later(tmp_path, limi
     with Store(tmp_path) as store:
         assert store.repaired == 0
         store.append(end("last", {"id": "last"}))
-        store.write_rows([*ended, "last"])
+        store.write_rows("rows.jsonl", [*ended, "last"])
     rows = [json.loads(line)["id"] for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert rows == [*ended, "last"]

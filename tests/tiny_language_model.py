@@ -50,13 +50,13 @@ def build_babbler(folder):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = "I you we it never always tired sorry maybe what why night home friend work feel know think alone help . ?"
+    words, seeks, helps = "I you never tired sorry what night home feel alone", "So Well Look Yes Still", "Oh Hm But"
     parts = [f" {word}" for word in words.split()]
-    parts += [f"\nPerson 1: {word}" for word in ("So", "Well", "Now", "Look", "Yes")]
-    parts += [f"\nPerson 2: {word}" for word in ("Oh", "Hm", "And", "But", "Please")]
-    parts += [f"\nLevel: {level}" for level in (0, 1, 2)]
+    parts += [f"\nPerson 1: {word}" for word in seeks.split()]
+    parts += [f"\nPerson 2: {word}" for word in helps.split()]
+    parts += [f'{{"level": {level}{space}}}' for level in (0, 1, 2) for space in ("", " ", "  ")]
     names = ("emotional_reactions", "interpretations", "explorations")
-    for levels in itertools.islice(itertools.product(range(3), repeat=3), 0, None, 9):
+    for levels in itertools.islice(itertools.product(range(3), repeat=3), 0, None, 3):
         parts.append("{" + ", ".join(f'"{name}": [{n}]' for name, n in zip(names, levels, strict=True)) + "}")
     vocabulary = {part: number for number, part in enumerate(["<s>", "</s>", "</s>2", "<unk>", *parts])}
     tokens = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -73,4 +73,17 @@ def build_babbler(folder):
     model = LlamaForCausalLM(config)
     model.generation_config.do_sample = True
     model.save_pretrained(folder)
+    return folder
+
+
+def build_gpt2(folder, texts):
+    """A GPT-2 of one layer with a tokenizer trained on texts, as DialoGPT comes."""
+    from transformers import PreTrainedTokenizerFast
+
+    from datamodules.contexts import TurnEncoder
+    from lightning_modules.networks.responder import SmallModel, build_small, train_tokenizer
+
+    build_small(SmallModel(layers=1, width=64, heads=2, window=64), 300, 0).save_pretrained(folder)
+    tokenizer = TurnEncoder(train_tokenizer(texts, 300)).tokenizer
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
     return folder

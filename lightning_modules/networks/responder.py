@@ -261,7 +261,11 @@ class ResponderNetwork(nn.Module):
 
 def _with_adapters(model: Any, spec: ResponderSpec) -> Any:
     """Low-rank adapters, and the tags' rows as the only trained rows of the embeddings."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError:
+        raise UserError("--model.lora needs the package peft: install the extra 'lora'") from None
+    from transformers.pytorch_utils import Conv1D
 
     lora = Lora(**(spec.lora or {}))
     return get_peft_model(
@@ -272,6 +276,7 @@ def _with_adapters(model: Any, spec: ResponderSpec) -> Any:
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             target_modules=lora.modules,
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
             trainable_token_indices=spec.tag_ids or None,
         ),
     )
