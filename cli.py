@@ -24,6 +24,7 @@ COMMANDS = {
     "audit": ("audit.command:main", "quality, privacy and bias of synthetic rows"),
     "annotate": ("experiments.annotation.command:main", "tasks for annotators, and their answers back as rows"),
     "agreement": ("experiments.agreement:main", "how far annotators agree, and a model with them"),
+    "report": ("experiments.report.command:main", "one page, figures and a model card of runs and experiments"),
     "compare": ("experiments.pairwise.command:main", "blind pairwise judgement of two systems' responses"),
 }
 """Command -> (where its `main(argv)` is, what it does)."""

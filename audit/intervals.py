@@ -10,6 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from metrics.estimates import wilson
+
 __all__ = ["Measured", "auc", "mean_difference", "share"]
 
 
@@ -38,20 +40,14 @@ class Measured:
 
 
 def share(count: int, total: int, level: float = 0.95) -> Measured:
-    """A share with Wilson's interval (1927).
+    """A share with its Wilson interval.
 
     Args:
         count: Rows that have it.
         total: Rows in all.
         level: Confidence.
     """
-    if not total:
-        return Measured(float("nan"))
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p = count / total
-    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    return Measured(p, max(0.0, middle - half), min(1.0, middle + half), total)
+    return Measured(*wilson(count, total, level))
 
 
 def auc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,13 @@ def _join(
         with part.open(encoding="utf-8") as lines:
             found |= dict(json.loads(line) for line in lines)
     split_of = {row: split for split, rows in data.rows.items() for row in rows}
+    groups = data.row_groups if isinstance(data, DialogueDataModule) else data.group_numbers
+    numbers: dict[str, dict[int, int]] = defaultdict(dict)  # the groups' own names hold texts
     with replacing(file) as output:
         for row in sorted(found):
             entry = _row(data, row, split_of[row], allow_clinical_text) | found[row]
+            of_split = numbers[split_of[row]]
+            entry["group"] = of_split.setdefault(int(groups[row]), len(of_split))
             if entry["source"] == "clinical" and not allow_clinical_text:
                 entry.pop("responses", None)  # what was written to a clinical dialogue may quote it
             entry["gold"] = entry.pop("gold")

@@ -25,7 +25,8 @@ from experiments.annotation.reading import read_annotations
 from experiments.annotation.study import read_suggestions
 
 if TYPE_CHECKING:
-    from metrics.agreement import Bootstrap, Estimate
+    from metrics.agreement import Bootstrap
+    from metrics.estimates import Estimate
 
 __all__ = ["Ratings", "agreement", "main", "table"]
 

@@ -11,7 +11,7 @@ from datamodules.records import MECHANISMS
 from errors import UserError
 
 if TYPE_CHECKING:
-    from metrics.agreement import Estimate
+    from metrics.estimates import Estimate
 
 __all__ = ["SUFFIXES", "draw"]
 

@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.estimates import Estimate
 from metrics.levels import FloatArray, IntArray
 from metrics.statistics import group_weights
 
 __all__ = [
     "Bootstrap",
     "Distance",
-    "Estimate",
     "Weights",
     "category_agreement",
     "cohen_kappa",
@@ -41,22 +41,6 @@ Distance = Literal["nominal", "ordinal", "interval"]
 
 MISSING = -1
 """The rating of a row that an annotator didn't rate."""
-
-
-class Estimate(NamedTuple):
-    """A score with the interval that holds it at the stated confidence.
-
-    Args:
-        value: The score of the rows; nan where it isn't defined.
-        low: Lower end of the interval; nan with fewer than two groups.
-        high: Upper end.
-        n: The rows that it rests on.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.calibration import reliability
 from metrics.evaluation import Score
 from metrics.statistics import Interval, group_weights
 
@@ -115,9 +116,7 @@ def calibration_error(rows: StrategyRows, bins: int = 15) -> float:
     best = rows.probabilities.argmax(axis=1)
     confidence = rows.probabilities.max(axis=1)
     right = np.take_along_axis(rows.targets, best[:, None], axis=1)[:, 0]
-    number = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(number, weights=confidence - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(right))
+    return reliability(confidence, right, bins).error
 
 
 def _counts(rows: StrategyRows) -> FloatArray:

@@ -2,10 +2,8 @@ from math import isnan, nan
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from experiments.pairwise.statistics import Outcome, bradley_terry, calibrated, holm, preference, wilson
+from experiments.pairwise.statistics import Outcome, bradley_terry, calibrated, preference
 
 TEAMS = ["Milwaukee", "Detroit", "Toronto", "New York", "Boston", "Cleveland", "Baltimore"]
 WINS = [  # American League, 1987: Agresti, Categorical Data Analysis, table 10.10; a line's team beat a column's
@@ -55,34 +53,12 @@ def test_a_system_that_never_lost_has_no_strength():
     assert sum(strength.value for strength in strengths.values()) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_share_with_its_wilson_interval():
-    assert wilson(27, 40) == pytest.approx((0.675, 0.520177, 0.799155, 40), abs=1e-6)
-    low_end = wilson(0, 10)
-    assert low_end[:2] == (0, 0)
-    assert low_end.high == pytest.approx(0.277533, abs=1e-6)  # z^2 / (n + z^2)
-    assert isnan(wilson(0, 0).value)
-
-
 def test_the_sign_test_leaves_ties_out():
     found = preference([1] * 8 + [-1] * 2 + [0] * 10)
     assert found.p == pytest.approx(112 / 1024)  # 2 * (1 + 10 + 45) / 2**10
     assert (found.win.value, found.loss.value, found.tie.value) == (0.4, 0.1, 0.5)
     assert (found.decided.value, found.decided.n) == (0.8, 10)
     assert preference([0, 0]).p == 1
-
-
-def test_holm_by_hand():
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_never_lowers(p):
-    adjusted = holm(p)
-    assert all(new >= old for new, old in zip(adjusted, p, strict=True))
-    assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
-    assert max(adjusted) <= 1
 
 
 def test_calibration_takes_out_what_the_judge_adds():

@@ -8,7 +8,7 @@ from math import isnan, nan
 from statistics import median
 
 from experiments.pairwise.score import Scores
-from experiments.pairwise.statistics import Estimate
+from metrics.estimates import Estimate
 
 __all__ = ["report"]
 

@@ -27,8 +27,9 @@ from math import isnan, nan
 
 import numpy as np
 
-from experiments.pairwise.statistics import Estimate, Outcome, bradley_terry, calibrated, holm, preference, wilson
+from experiments.pairwise.statistics import Outcome, bradley_terry, calibrated, preference
 from experiments.pairwise.study import Key, Ratings, Study
+from metrics.estimates import Estimate, holm, wilson
 
 __all__ = ["Scores", "score_study"]
 

@@ -13,35 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from metrics.estimates import LEVEL, Estimate, wilson
+
 __all__ = [
-    "Estimate",
     "Outcome",
     "Preference",
     "bradley_terry",
     "calibrated",
-    "holm",
     "preference",
-    "wilson",
 ]
-
-LEVEL = 0.95
-"""Confidence of every interval."""
-
-
-class Estimate(NamedTuple):
-    """A number with its interval; nan where it can't be said.
-
-    Args:
-        value: The number.
-        low: Lower end.
-        high: Upper end.
-        n: What it is based on: contexts, choices or tasks.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 class Outcome(NamedTuple):
@@ -78,16 +58,6 @@ class Preference(NamedTuple):
     p: float
 
 
-def wilson(count: int, total: int) -> Estimate:
-    """A share with its Wilson score interval (Wilson, 1927, JASA 22), without continuity correction."""
-    from scipy.stats import binomtest
-
-    if total == 0:
-        return Estimate(nan, nan, nan, 0)
-    low, high = binomtest(count, total).proportion_ci(LEVEL, method="wilson")
-    return Estimate(count / total, float(low), float(high), total)
-
-
 def preference(values: Sequence[int]) -> Preference:
     """Win, loss and tie of independent outcomes (1, -1, 0), each of another context."""
     from scipy.stats import binomtest
@@ -96,15 +66,6 @@ def preference(values: Sequence[int]) -> Preference:
     p = binomtest(win, win + loss).pvalue if win + loss else 1.0
     total = len(values)
     return Preference(wilson(win, total), wilson(loss, total), wilson(tie, total), wilson(win, win + loss), float(p))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """P-values adjusted for their number (Holm, 1979, Scandinavian Journal of Statistics 6), in the given order."""
-    order = np.argsort(p)
-    stepped = np.asarray(p)[order] * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
-    return [float(value) for value in adjusted]
 
 
 def bradley_terry(outcomes: Sequence[Outcome], systems: Sequence[str]) -> dict[str, Estimate]:

@@ -1,0 +1,1 @@
+"""What runs and experiments show: one page, its figures, and a model card."""

@@ -1,0 +1,131 @@
+"""How the models learnt and what they do: learning curves, confusion, calibration, rationales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isnan
+
+import numpy as np
+
+from datamodules.records import LEVEL_NAMES, LEVELS
+from datamodules.splits import seeded_key
+from experiments.report import words
+from experiments.report.answer import panel_name
+from experiments.report.document import Example, Examples, Section
+from experiments.report.figures import Confusion, Trace, confusions, curves, reliabilities
+from experiments.report.runs import Levels, Run
+from experiments.report.series import Block, Series
+from metrics.calibration import Reliability, reliability
+
+__all__ = ["behaviour_section"]
+
+_SHOWN = 4
+"""Conditions that the figures show of a block."""
+
+
+def behaviour_section(series: Series, number: int, examples: int) -> Section:
+    """Figures and examples of a series' runs.
+
+    Args:
+        series: The series.
+        number: Its place in the report, for the figures' names.
+        examples: Rationales to show of each mechanism.
+    """
+    section = Section(f"{series.title}: how the models learn and what they say")
+    name = f"{number}-{series.experiment.name}-{series.kind}"
+    shown = {id(block): dict(_shown(series, block)) for block in series.blocks}
+    rows = []
+    for key, label in (("train/loss", "training loss"), ("validation/{}/level_f1_macro", "macro-F1, validation")):
+        panels = [
+            (panel_name(series, block), list(_traces(shown[id(block)], key.format(block.mechanism))))
+            for block in series.blocks
+        ]
+        if all(found for _, found in panels):
+            rows.append((label, panels))
+    if rows:
+        section.blocks.append(curves(f"{name}-learning", "Learning curves", rows))
+    matrices = [[_confusion(series, block, *each) for each in shown[id(block)].items()] for block in series.blocks]
+    matrices = [[each for each in row if each.counts.sum()] for row in matrices]
+    if any(matrices):
+        note = "Test rows of all seeds together; shaded, and in per cent, by the share of the annotated level."
+        section.blocks.append(confusions(f"{name}-confusion", "Confusion matrices", [r for r in matrices if r], note))
+    panels_of = [
+        (
+            panel_name(series, block),
+            [(label, _reliability(block, runs)) for label, runs in shown[id(block)].items()],
+        )
+        for block in series.blocks
+    ]
+    kept = [(panel, [(label, each) for label, each in found if not isnan(each.error)]) for panel, found in panels_of]
+    if kept := [each for each in kept if each[1]]:
+        section.blocks.append(reliabilities(f"{name}-calibration", "Calibration", kept))
+    if found := [each for block in series.blocks for each in _examples(block, examples)]:
+        section.blocks.append(
+            Examples(
+                "Rationales",
+                found,
+                "Shaded: predicted; underlined: annotated. Test rows with an annotated rationale, drawn by their "
+                "names, so the same for every run. They are people's own words: the corpus' terms hold for this page "
+                "too. Rows of clinical sources are never shown.",
+            )
+        )
+    return section
+
+
+def _shown(series: Series, block: Block) -> Iterator[tuple[str, Mapping[int, Run]]]:
+    """The condition of dose 0 and every line's largest dose, a few of them."""
+    first = next(iter(block.lines.values()))
+    if 0 in first.runs:
+        yield block.base, first.runs[0]
+    for line in list(block.lines.values())[: _SHOWN - 1]:
+        if line.largest:
+            label = line.name if series.kind == "conditions" else f"{line.name}, {series.dose(line.largest)}"
+            yield label, line.runs[line.largest]
+
+
+def _traces(shown: Mapping[str, Mapping[int, Run]], key: str) -> Iterator[Trace]:
+    for label, runs in shown.items():
+        for run in runs.values():
+            steps, values = run.curve(key)
+            if steps:
+                yield Trace(label, steps, values)
+
+
+def _all_levels(block: Block, runs: Mapping[int, Run]) -> list[Levels]:
+    return [levels for run in runs.values() if (levels := run.levels(block.mechanism)) is not None]
+
+
+def _confusion(series: Series, block: Block, label: str, runs: Mapping[int, Run]) -> Confusion:
+    counts = np.zeros((len(LEVELS), len(LEVELS)), dtype=np.int64)
+    for levels in _all_levels(block, runs):
+        np.add.at(counts, (levels.gold, levels.predicted), 1)
+    return Confusion(f"{panel_name(series, block)}\n{label}", counts, LEVEL_NAMES)
+
+
+def _reliability(block: Block, runs: Mapping[int, Run]) -> Reliability:
+    found = _all_levels(block, runs)
+    confidence = np.concatenate([np.zeros(0), *(levels.confidence for levels in found)])
+    right = np.concatenate([np.zeros(0), *((levels.predicted == levels.gold).astype(np.float64) for levels in found)])
+    return reliability(confidence, right)
+
+
+def _examples(block: Block, count: int) -> Iterator[Example]:
+    """Test rows with an annotated rationale, as the run of the lowest dose sees them."""
+    line = next(iter(block.lines.values()))
+    run = next(iter(line.runs[line.doses[0]].values()))
+    mechanism = block.mechanism
+    rows = [
+        row
+        for row in run.predictions
+        if row["source"] != "clinical" and row.get("response_post") and row["gold"]["rationales"].get(mechanism)
+    ]
+    rows.sort(key=lambda row: seeded_key(0, f"{row['source']}:{row['id']}"))
+    for row in rows[:count]:
+        gold, said = row["gold"]["levels"][mechanism], row["levels"][mechanism]
+        yield Example(
+            f"{words.mechanism(mechanism)}: annotated {LEVEL_NAMES[gold]}, predicted {LEVEL_NAMES[said]} ({run.name})",
+            str(row.get("seeker_post") or ""),
+            str(row["response_post"]),
+            [tuple(span) for span in row["gold"]["rationales"][mechanism]],
+            [tuple(span) for span in row["rationales"].get(mechanism, [])] if said else [],
+        )

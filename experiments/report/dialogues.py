@@ -1,0 +1,148 @@
+"""Study B's tables: strategy classifiers and responders, by the metrics that their runs recorded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from math import isnan
+
+from experiments.report import words
+from experiments.report.document import Picture, Section, Table
+from experiments.report.gather import conditions
+from experiments.report.published import published
+from experiments.report.runs import Experiment, Run
+from experiments.report.series import unlike
+from inference.responder_table import PUBLISHED, PUBLISHED_PRETRAINED
+from metrics.estimates import Estimate, over_seeds
+
+__all__ = ["dialogue_sections"]
+
+_CLASSIFIER = (
+    "accuracy",
+    "accuracy_any",
+    "top3_accuracy",
+    "f1_macro",
+    "f1_weighted",
+    "preference_bias",
+    "calibration_error",
+)
+_RESPONDER = ("bleu", "bleu_2_esc", "rouge_l", "distinct_2", "obedience")
+Protocol = tuple[tuple[str, str], ...]
+
+
+def dialogue_sections(experiments: list[Experiment]) -> list[Section]:
+    """A section a task, where there are runs of it; runs of unlike protocol in tables of their own."""
+    runs = [run for experiment in experiments for run in experiment.runs]
+    sections = []
+    for task, title in (("strategy", "Strategy classifiers"), ("responder", "Responders")):
+        mine = [run for run in runs if run.task == task]
+        if mine:
+            sections.append(_section(task, title, mine, experiments))
+    return sections
+
+
+def _section(task: str, title: str, runs: list[Run], experiments: list[Experiment]) -> Section:
+    section = Section(title)
+    head = "test/accuracy" if task == "strategy" else "test/perplexity"
+    groups: dict[Protocol, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[tuple(run.protocol(head if head in run.metrics else min(run.metrics)).items())].append(run)
+    if len(groups) > 1:
+        section.text.append(words.apart(unlike([dict(protocol) for protocol in groups])))
+    for protocol, members in groups.items():
+        table = _classifiers if task == "strategy" else _responders
+        section.blocks.append(table(title, members, dict(protocol)))
+    for experiment in experiments:
+        if experiment.settings.get("kind") == "table" and any(run.task == task for run in experiment.runs):
+            section.blocks += list(_planned(experiment))
+    section.blocks += [picture for run in runs for picture in _pictures(run)]
+    if task == "responder":
+        known = published()["people"]
+        columns = ["response of", "against", "as published"]
+        section.blocks.append(Table(known["title"], columns, known["rows"], known["note"]))
+    return section
+
+
+def _cell(runs: list[Run], key: str) -> str:
+    """Mean over seeds; with one seed the run's own interval over test rows."""
+    values = [run.value(key) for run in runs if key in run.metrics]
+    values = [value for value in values if not isnan(value)]
+    if not values:
+        return "–"
+    if len(values) > 1:
+        return words.interval(over_seeds(values))
+    entry = next(run.metrics[key] for run in runs if key in run.metrics)
+    low, high = (float("nan") if entry[end] is None else float(entry[end]) for end in ("low", "high"))
+    return words.interval(Estimate(values[0], low, high, 1))
+
+
+def _classifiers(title: str, runs: list[Run], protocol: dict[str, str]) -> Table:
+    keys = [key for key in _CLASSIFIER if any(f"test/{key}" in run.metrics for run in runs)]
+    rows = []
+    for name, seeds in conditions(runs).items():
+        members = list(seeds.values())
+        rows.append([name, str(len(members)), *(_cell(members, f"test/{key}") for key in keys)])
+        trivial = [_cell(members, f"test/{key}_majority") for key in keys]
+        if any(cell != "–" for cell in trivial):
+            rows.append([f"{name}, most frequent label", "", *trivial])
+    known = published()["classifier"]
+    rows.append(["study B, as published", "", words.number(known["accuracy"], 2), *["–"] * (len(keys) - 1)])
+    told = f"Test set {protocol['test set']}, {protocol['label space']}; {protocol['metric variant']}."
+    note = f"{told} {_NOTE} {known['note']}"
+    return Table(title, ["", "seeds", *(words.metric(key) for key in keys)], rows, note)
+
+
+_NOTE = "Intervals (95 %): over test rows with one seed, over seeds with several."
+
+
+def _responders(title: str, runs: list[Run], protocol: dict[str, str]) -> Table:
+    """Responder x policy, as study B prints them."""
+    keys = [key for key in _RESPONDER if any(name.endswith(f"/{key}") for run in runs for name in run.metrics)]
+    rows = []
+    for name, seeds in conditions(runs).items():
+        members = list(seeds.values())
+        policies = dict.fromkeys(key.split("/")[1] for run in members for key in run.metrics if key.count("/") == 2)
+        for policy in policies:
+            cells = [_cell(members, f"test/{policy}/{key}") for key in keys]
+            told = "oracle (the gold turn's)" if policy == "oracle" else policy
+            value = _study_b(members[0], policy)
+            shown = "–" if value is None else words.number(value)
+            rows.append([name, told, str(len(members)), *cells, _cell(members, "test/perplexity"), shown])
+    note = (
+        f"Test set {protocol['test set']}. {_NOTE} BLEU: sacrebleu, 0 to 100; the last column is study B's BLEU, "
+        "0 to 1, of a variant that it doesn't state on a test set that can't be rebuilt: as published, not comparable."
+    )
+    scores = [*(words.metric(key) for key in keys), "perplexity", "B's BLEU as published"]
+    columns = ["", "strategy from", "seeds", *scores]
+    return Table(title, columns, rows, note)
+
+
+def _study_b(run: Run, policy: str) -> float | None:
+    tagged = bool(run.model.get("tagged"))
+    if run.config.get("ckpt_path") is None and not run.generators and not run.manifest["splits"]["train"]["rows"]:
+        return PUBLISHED_PRETRAINED if policy == "none" and not tagged else None
+    return PUBLISHED["merged" if run.data.get("reddit") else "esconv", tagged].get(policy)
+
+
+def _planned(experiment: Experiment) -> Iterator[Table]:
+    """The table that an experiment's `report` section describes, one for each protocol."""
+    wanted = experiment.settings
+    columns = [str(key) for key in wanted.get("columns") or []]
+    groups: dict[Protocol, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in experiment.runs:
+        key = next((key for key in columns if key in run.metrics), None)
+        if key is not None:
+            name = experiment.factors[run.name].get(str(wanted.get("rows")), run.name)
+            groups[tuple(run.protocol(key).items())][name].append(run)
+    for protocol, named in groups.items():
+        rows = [[name, str(len(runs)), *(_cell(runs, key) for key in columns)] for name, runs in named.items()]
+        note = f"Test set {dict(protocol)['test set']}. {_NOTE}"
+        yield Table(experiment.title, ["", "seeds", *(key.removeprefix("test/") for key in columns)], rows, note)
+
+
+def _pictures(run: Run) -> Iterator[Picture]:
+    """Confusion pictures that the run left."""
+    for file in sorted(run.folder.glob("confusion_*.svg")):
+        name = f"{file.stem}-{run.name}"
+        alt = f"Confusion matrix of {run.name}: counts of gold and predicted labels."
+        yield Picture(name, f"Confusion of {run.name}", alt, "As the run drew it.", file.read_bytes())

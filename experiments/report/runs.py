@@ -1,0 +1,283 @@
+"""Run folders and experiment folders, read whole or refused with every problem named."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.records import LEVELS, MECHANISMS
+from errors import DataError
+
+__all__ = ["Experiment", "Levels", "Run", "read_all"]
+
+_TASKS = {"EmpathyModule": "empathy", "StrategyClassifier": "strategy", "StrategyResponder": "responder"}
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A run's predicted levels of one mechanism on its test rows, sorted by the rows' names. N rows.
+
+    Args:
+        names: The rows' names, source and id.
+        gold: int64[N].
+        predicted: int64[N].
+        confidence: float64[N], the probability given to the predicted level.
+        groups: int64[N], rows that belong together.
+    """
+
+    names: tuple[str, ...]
+    gold: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    groups: NDArray[np.int64]
+
+
+@dataclass
+class Run:
+    """One finished run.
+
+    Args:
+        folder: Where it lies.
+        config: `config.yaml`.
+        manifest: `manifest.json`.
+        metrics: `metrics.json`.
+        environment: `environment.json`.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    environment: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def task(self) -> str:
+        """`empathy`, `strategy` or `responder`."""
+        name = str(self.config["model"]["class_path"]).rpartition(".")[2]
+        return _TASKS.get(name, name)
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The model's options."""
+        return dict(self.config["model"].get("init_args") or {})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The DataModule's options."""
+        return dict(self.config["data"].get("init_args") or {})
+
+    @property
+    def seed(self) -> int:
+        """The training seed."""
+        return int(self.config["seed_everything"])
+
+    @property
+    def mechanisms(self) -> list[str]:
+        """Those with test scores, in the fixed order."""
+        return [name for name in MECHANISMS if f"test/{name}/level_accuracy" in self.metrics]
+
+    @property
+    def tested_on(self) -> str:
+        """The sources of the test rows."""
+        sources = self.manifest["splits"]["test"]["sources"]
+        return " and ".join(sorted({name.partition("/")[0] for name in sources})) or "nothing"
+
+    @property
+    def generators(self) -> list[str]:
+        """Who wrote the synthetic rows that trained."""
+        sources = self.manifest["splits"]["train"]["sources"]
+        return sorted(name.partition("/")[2] or name for name in sources if name.startswith("synthetic"))
+
+    def protocol(self, key: str) -> dict[str, str]:
+        """What must be the same for two numbers under `key` to stand in one table."""
+        entry = self.metrics[key]["protocol"]
+        found = {"task": self.task, "test set": entry["split_hash"], "metric variant": entry["metric_variant"]}
+        if self.task != "empathy":
+            found["label space"] = str(self.data.get("label_space", "categories"))
+        return found
+
+    def value(self, key: str) -> float:
+        """A score; nan where it isn't defined or there is none."""
+        value = self.metrics[key]["value"] if key in self.metrics else None
+        return nan if value is None else float(value)
+
+    def trivial(self, key: str) -> float:
+        """The trivial baseline's score under `key`; nan where there is none."""
+        return next((self.value(key + end) for end in ("_majority", "_everything") if key + end in self.metrics), nan)
+
+    @cached_property
+    def predictions(self) -> list[dict[str, Any]]:
+        """The test rows of `predictions.jsonl`; empty where there is none."""
+        file = self.folder / "predictions.jsonl"
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8") as lines:
+            rows = (json.loads(line) for line in lines)
+            return [row for row in rows if row.get("split", "test") == "test"]
+
+    def levels(self, mechanism: str) -> Levels | None:
+        """The test rows that have a level of the mechanism; None where the run has no predictions of it."""
+        rows = [
+            (f"{row['source']}:{row['id']}", row)
+            for row in self.predictions
+            if mechanism in row["levels"] and row["gold"]["levels"].get(mechanism) in LEVELS
+        ]
+        if not rows:
+            return None
+        rows.sort(key=lambda item: item[0])
+        numbers: dict[Any, int] = {}
+        return Levels(
+            names=tuple(name for name, _ in rows),
+            gold=np.array([row["gold"]["levels"][mechanism] for _, row in rows]),
+            predicted=np.array([row["levels"][mechanism] for _, row in rows]),
+            confidence=np.array([row["probabilities"][mechanism][row["levels"][mechanism]] for _, row in rows]),
+            groups=np.array([numbers.setdefault(_group(name, row), len(numbers)) for name, row in rows]),
+        )
+
+    def curve(self, key: str) -> tuple[list[float], list[float]]:
+        """Steps and values of a key of `metrics.csv`."""
+        file = self.folder / "metrics.csv"
+        if not file.is_file():
+            return [], []
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = [(float(row["step"]), float(row[key])) for row in csv.DictReader(lines) if row.get(key)]
+        return [step for step, _ in rows], [value for _, value in rows]
+
+
+def _group(name: str, row: Mapping[str, Any]) -> Any:
+    """What the row must not be torn from; runs of before groups were recorded have the seeker post."""
+    return row.get("group", row.get("seeker_post", name))
+
+
+@dataclass
+class Experiment:
+    """A folder that `experiment` left, or runs given one by one.
+
+    Args:
+        name: The folder's name.
+        title: What it is about.
+        runs: The finished points.
+        factors: Run's name -> factor -> value, as in `results.csv`; empty for runs given one by one.
+        settings: The section `report` of `experiment.yaml`.
+        options: What is set for every point.
+        missing: Points without a result, with the reason.
+        protocol: The protocol's name.
+    """
+
+    name: str
+    title: str
+    runs: list[Run]
+    factors: dict[str, dict[str, str]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    protocol: str = ""
+
+
+def read_all(paths: Sequence[Path]) -> list[Experiment]:
+    """Reads what was given.
+
+    Args:
+        paths: Run folders and experiment folders.
+
+    Returns:
+        The experiments, in their order, then the loose runs as one more.
+
+    Raises:
+        DataError: Folders that are neither, or damaged; all of them.
+    """
+    problems: list[str] = []
+    experiments: list[Experiment] = []
+    loose: list[Run] = []
+    for path in dict.fromkeys(paths):
+        if (path / "experiment.yaml").is_file():
+            experiments.append(_read_experiment(path, problems))
+        elif (run := _read_run(path, problems)) is not None:
+            loose.append(run)
+    if problems:
+        raise DataError(problems)
+    if loose:
+        title = "Runs" if len(loose) > 1 else f"Run {loose[0].name}"
+        experiments.append(Experiment("runs", title, loose))
+    return experiments
+
+
+def _read_run(folder: Path, problems: list[str]) -> Run | None:
+    import yaml
+
+    if not (folder / "config.yaml").is_file():
+        problems.append(f"{folder}: neither a run's folder (config.yaml) nor an experiment's (experiment.yaml)")
+        return None
+    if not (folder / "metrics.json").is_file():
+        problems.append(f"{folder}: the run has no metrics.json; let it finish, or run test --ckpt_path {folder}")
+        return None
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        parts = [
+            json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            for name in ("manifest", "metrics", "environment")
+        ]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems.append(f"{folder}: not readable ({str(error).splitlines()[0]})")
+        return None
+    run = Run(folder, config, *parts)
+    if not any(key.startswith("test/") for key in run.metrics):
+        problems.append(f"{folder}: no test scores in metrics.json; run test --ckpt_path {folder}")
+        return None
+    return run
+
+
+def _read_experiment(folder: Path, problems: list[str]) -> Experiment:
+    import yaml
+
+    try:
+        grid = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+        with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+            rows = {row["point"]: row for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        problems.append(f"{folder}: not readable as an experiment ({str(error).splitlines()[0]})")
+        return Experiment(folder.name, folder.name, [])
+    runs = [run for point in rows if (run := _read_run(folder / "runs" / point, problems)) is not None]
+    if not rows:
+        problems.append(f"{folder}: no point is finished (results.csv has no row); run the experiment first")
+    return Experiment(
+        name=str(grid["name"]),
+        title=str(grid.get("title") or grid["name"]),
+        runs=runs,
+        factors={
+            point: {name: row[name] for name in grid["factors"] if name in row} | {"seed": row["seed"]}
+            for point, row in rows.items()
+        },
+        settings=dict(grid.get("report") or {}),
+        options=dict(grid.get("set") or {}),
+        missing=_missing(folder / "ledger.jsonl", set(rows)),
+        protocol=str(grid.get("protocol") or ""),
+    )
+
+
+def _missing(ledger: Path, done: set[str]) -> dict[str, str]:
+    """Points that failed and were not made good."""
+    failed: dict[str, str] = {}
+    if ledger.is_file():
+        for line in ledger.read_text(encoding="utf-8").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # the line being written when the machine stopped
+            if event.get("event") == "failed" and event.get("point") not in done:
+                failed[event["point"]] = str(event.get("error") or "failed").splitlines()[0]
+    return failed

@@ -1,0 +1,205 @@
+"""Points of a grid as lines over a dose, with everything that can be said of them.
+
+A **block** is one mechanism on one test set under one variant of the metrics: numbers of unlike protocol never share
+one. In a block a **line** (a generator) has a **dose** (rows added, share replaced) a point, and a run a seed there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isnan, nan
+from typing import Literal
+
+import numpy as np
+
+from errors import DataError
+from experiments.report.runs import Experiment, Levels, Run
+from metrics.comparison import Bend, Difference, bend, condition, difference, estimate, level_samples, slope
+from metrics.estimates import Estimate, Matched, holm, mcnemar, over_seeds
+from metrics.levels import FloatArray
+
+__all__ = ["Block", "Line", "Series", "unlike"]
+
+SAMPLED = ("level_accuracy", "level_f1_macro", "level_f1_weighted", "level_kappa_quadratic")
+"""Scores that are counted anew from predictions, so that differences are paired."""
+
+
+@dataclass
+class Line:
+    """One generator's runs in a block: dose -> seed -> run."""
+
+    name: str
+    runs: dict[float, dict[int, Run]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def doses(self) -> list[float]:
+        """All doses, ascending."""
+        return sorted(self.runs)
+
+    @property
+    def largest(self) -> float:
+        """The largest dose."""
+        return self.doses[-1]
+
+
+@dataclass
+class Block:
+    """What stands in one table.
+
+    Args:
+        mechanism: The mechanism.
+        protocol: What its numbers have in common.
+        lines: The lines, by name.
+        resamples: Draws of the bootstrap.
+        base: Name of the condition of dose 0.
+    """
+
+    mechanism: str
+    protocol: dict[str, str]
+    lines: dict[str, Line]
+    resamples: int
+    base: str = "base data alone"
+    holm: dict[tuple[str, str, float], float] = field(default_factory=dict)
+
+    @cached_property
+    def _samples(self) -> dict[int, dict[str, FloatArray]]:
+        """A run's identity -> metric -> samples, all from the same draws of the test rows."""
+        found: dict[int, dict[str, FloatArray]] = {}
+        first: tuple[Run, Levels] | None = None
+        for run in self.all_runs():
+            levels = run.levels(self.mechanism)
+            if levels is None or id(run) in found:
+                continue
+            first = first or (run, levels)
+            if levels.names != first[1].names or not np.array_equal(levels.gold, first[1].gold):
+                folders = f"{run.folder} and {first[0].folder}"
+                told = "metrics.json name the same test set, predictions.jsonl hold unlike rows; predict again"
+                raise DataError([f"{folders}: {told}"])
+            found[id(run)] = level_samples(levels.predicted, levels.gold, first[1].groups, self.resamples)
+        return found
+
+    def samples(self, line: str, dose: float, metric: str) -> dict[int, FloatArray]:
+        """Seed -> samples of a condition; empty where a run of it has no predictions."""
+        runs = self.lines[line].runs[dose]
+        known = metric in SAMPLED and all(id(run) in self._samples for run in runs.values())
+        return {seed: self._samples[id(run)][metric] for seed, run in runs.items()} if known else {}
+
+    def score(self, line: str, dose: float, metric: str) -> Estimate:
+        """Mean over seeds with its interval over test rows and seeds, `n` the seeds."""
+        runs = self.lines[line].runs[dose]
+        if samples := self.samples(line, dose, metric):
+            return estimate(condition(samples), len(runs))
+        return over_seeds([run.value(f"test/{self.mechanism}/{metric}") for run in runs.values()])
+
+    def gain(self, line: str, dose: float, metric: str) -> Difference:
+        """A dose against none, paired."""
+        if 0 not in self.lines[line].runs or metric not in SAMPLED:
+            return Difference(nan, nan, nan, 0, nan, nan)
+        return difference(self.samples(line, dose, metric), self.samples(line, 0, metric))
+
+    def slope(self, line: str, metric: str) -> Estimate:
+        """Score per unit of the dose."""
+        doses = self.lines[line].doses
+        table = [self.samples(line, dose, metric) for dose in doses]
+        if len(doses) < 2 or not all(table):
+            return Estimate(nan, nan, nan, len(doses))
+        return slope(doses, [condition(each) for each in table])
+
+    def bend(self, line: str, metric: str) -> Bend | None:
+        """Where the gain changes."""
+        doses = self.lines[line].doses
+        table = [self.samples(line, dose, metric) for dose in doses]
+        return bend(doses, [condition(each) for each in table]) if all(table) else None
+
+    def matched(self, line: str, dose: float) -> dict[int, Matched]:
+        """McNemar's test of a dose against none, a seed each."""
+        runs = self.lines[line].runs
+        found = {}
+        for seed in sorted(set(runs.get(0, {})) & set(runs[dose])):
+            one, other = (runs[each][seed].levels(self.mechanism) for each in (dose, 0))
+            if one is not None and other is not None:
+                right = [(each.predicted == each.gold).tolist() for each in (one, other)]
+                found[seed] = mcnemar(*right)
+        return found
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run, as often as a line has it."""
+        yield from (run for line in self.lines.values() for runs in line.runs.values() for run in runs.values())
+
+    def comparisons(self) -> list[tuple[str, float]]:
+        """Every line and dose that has a counterpart without synthetic rows."""
+        return [(n, dose) for n, line in self.lines.items() for dose in line.doses if dose and 0 in line.runs]
+
+
+@dataclass
+class Series:
+    """A figure's worth of runs.
+
+    Args:
+        experiment: Where they come from.
+        title: What varies.
+        x_label: The dose, with its unit.
+        metrics: The scores to show; the last is the one that the answer is about.
+        blocks: A panel each.
+        kind: `augment` and `substitute` have a dose; `conditions` are settings (dose 1) against the first one (dose 0).
+        published: Name of the published experiment to print beside.
+    """
+
+    experiment: Experiment
+    title: str
+    x_label: str
+    metrics: list[str]
+    blocks: list[Block]
+    kind: Literal["augment", "substitute", "conditions"] = "augment"
+    published: str = ""
+
+    @property
+    def base(self) -> str:
+        """Name of the condition that the others are compared with."""
+        return self.blocks[0].base if self.kind == "conditions" else "base data alone"
+
+    def dose(self, dose: float) -> str:
+        """A dose in words."""
+        return f"{100 * dose:g} %" if self.kind == "substitute" else f"{dose:g} rows"
+
+    @property
+    def runs(self) -> list[Run]:
+        """Every run once, in the order of blocks and lines."""
+        found: dict[int, Run] = {}
+        for block in self.blocks:
+            found |= {id(run): run for run in block.all_runs()}
+        return list(found.values())
+
+    @property
+    def main(self) -> str:
+        """The metric that the answer is about: macro-F1 where it is shown."""
+        return "level_f1_macro" if "level_f1_macro" in self.metrics else self.metrics[0]
+
+    def tests(self, metric: str) -> int:
+        """How many comparisons a metric's p-values are corrected for."""
+        return sum(key[0] == metric for block in self.blocks for key in block.holm)
+
+    def correct(self) -> None:
+        """Holm's correction over all comparisons of the grid, for each metric apart."""
+        for metric in self.metrics:
+            found = [
+                (block, line, dose, block.gain(line, dose, metric).p)
+                for block in self.blocks
+                for line, dose in block.comparisons()
+            ]
+            known = [each for each in found if not isnan(each[3])]
+            for (block, line, dose, _), value in zip(known, holm([each[3] for each in known]), strict=True):
+                block.holm[metric, line, dose] = value
+
+
+def unlike(protocols: Iterable[Mapping[str, str]]) -> list[str]:
+    """What differs between protocols, in words; empty where nothing does."""
+    values: dict[str, list[str]] = defaultdict(list)
+    for protocol in protocols:
+        for name, value in protocol.items():
+            if value not in values[name]:
+                values[name].append(value)
+    return [f"{name}: {' / '.join(found)}" for name, found in values.items() if len(found) > 1]

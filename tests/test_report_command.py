@@ -1,0 +1,261 @@
+"""The report of run folders, from the command to its files."""
+
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from run_folders import MECHANISM, RESPONSE, make_experiment, make_run
+from running import run, succeed
+
+from experiments.report.runs import read_all
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """An experiment over two mechanisms, five doses and two seeds, in which synthetic rows help up to 60 rows."""
+    return make_experiment(tmp_path_factory.mktemp("study") / "augmentation", gain=0.12, rows=400)
+
+
+@pytest.fixture(scope="module")
+def reported(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    ran = succeed("report", study, "--output", out, "--resamples", 500)
+    return ran, out
+
+
+def test_a_report_is_a_page_its_markdown_and_its_figures(reported):
+    ran, out = reported
+    assert ran.out.splitlines()[-1] == str(out / "report.html")
+    figures = {path.name for path in (out / "figures").iterdir()}
+    stems = ("augment", "augment-learning", "augment-confusion", "augment-calibration")
+    assert figures == {f"1-augmentation-{stem}.{suffix}" for stem in stems for suffix in ("svg", "png")}
+    linked = re.findall(r"\]\((figures/.*?)\)", (out / "report.md").read_text())
+    assert linked
+    assert all((out / name).is_file() for name in linked)
+    assert all((out / "figures" / name).read_bytes()[:4] == b"\x89PNG" for name in figures if name.endswith("png"))
+
+
+def test_the_page_needs_nothing_else_and_names_no_place(reported, study):
+    page = (reported[1] / "report.html").read_text()
+    assert "default-src 'none'" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert "<script" not in page
+    assert str(study.parent) not in page
+    assert "/models/" not in page
+    assert "/data/" not in page
+
+
+def test_the_page_opens_with_the_answer(reported):
+    ran, out = reported
+    text = (out / "report.md").read_text()
+    assert text.index("## The answer") < text.index("!["), "figures come after the answer"
+    assert "synthetic rows are shown to be better in 7 of 8 comparisons with base data alone" in ran.out
+    assert re.search(r"explorations, gpt3: macro-F1 0\.\d+, 0\.\d+ with 120 rows; difference \+0\.\d+ \(", ran.out)
+    assert re.search(r"The gain slows down after 60 rows \(\d+ rows to \d+ rows\)", ran.out)
+
+
+def test_every_page_says_that_no_clinical_row_tested(reported, tmp_path):
+    warning = "No clinical table was given: the tests are on the held-out Reddit split, not on clinical conversations."
+    for name in ("report.html", "report.md"):
+        assert warning.replace("_", r"\_") in (reported[1] / name).read_text()
+    assert warning in reported[0].out
+    folder = make_run(tmp_path / "clinical-12", source="clinical")
+    succeed("report", folder, "--output", tmp_path / "out", "--model_card", folder, "--resamples", 100)
+    for path in (tmp_path / "out").glob("*.*"):
+        assert "No clinical table" not in path.read_text()
+
+
+def test_failed_points_are_named(reported):
+    assert "Points without a result: explorations-150-12 (out of memory)." in (reported[1] / "report.html").read_text()
+
+
+def test_published_numbers_stand_beside_ours_and_say_that_they_do_not_compare(reported):
+    text = (reported[1] / "report.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| explorations, macro-F1, 0 rows"))
+    published, ours, verdict = [cell.strip() for cell in row.split("|")[2:5]]
+    assert published == "0.48"
+    assert re.fullmatch(r"0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", ours)
+    assert verdict == "not comparable: ours test on reddit"
+    assert "as published" in text
+
+
+def test_the_same_folders_give_the_same_files(reported, study, tmp_path):
+    succeed("report", study, "--output", tmp_path, "--resamples", 500)
+    for path in reported[1].rglob("*.*"):
+        assert (tmp_path / path.relative_to(reported[1])).read_bytes() == path.read_bytes(), path.name
+
+
+def test_rows_of_a_clinical_source_are_never_quoted(tmp_path):
+    secret = "The ward's door was painted green."
+    folder = make_run(tmp_path / "clinical-12", source="clinical")
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    for row in rows:  # as --allow_clinical_text leaves them
+        row |= {"seeker_post": secret, "response_post": secret}
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    succeed("report", folder, "--output", tmp_path / "out", "--model_card", folder, "--resamples", 100)
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) >= 3
+    assert not any(b"painted" in path.read_bytes() for path in written)
+
+
+def test_rationales_are_shown_and_marked(tmp_path):
+    folder = make_run(tmp_path / "plain-12", skill=1.0)
+    succeed("report", folder, "--output", tmp_path / "out", "--resamples", 100)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert (
+        page.count('<mark class="gold">I am with you.</mark> <mark class="said">What would help tonight?</mark>') == 3
+    )
+    succeed("report", folder, "--output", tmp_path / "none", "--resamples", 100, "--examples", 0)
+    assert RESPONSE.split(".")[0] not in (tmp_path / "none" / "report.html").read_text()
+
+
+def test_markup_in_a_response_stays_text(tmp_path):
+    text = "<img src=x onerror=alert(1)> | *a*"
+    folder = make_run(tmp_path / "plain-12", text=text)
+    succeed("report", folder, "--output", tmp_path / "out", "--resamples", 100)
+    assert "<img src=x" not in (tmp_path / "out" / "report.html").read_text()
+    assert r"\<img src=x onerror=alert(1)\> \| \*a\*" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_unlike_protocols_never_share_a_table(tmp_path):
+    folders = [
+        make_run(tmp_path / "one-12"),
+        make_run(tmp_path / "two-12", split_hash="ddddeeeeffff", dropout=0.3),
+        make_run(tmp_path / "three-12", variant="another way of counting", dropout=0.5),
+    ]
+    succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "What differs: test set: aaaabbbbcccc / ddddeeeeffff; metric variant:" in text
+    assert "/ another way of counting." in text
+    tables = re.findall(r"### Explorations.*?\n\n(.*?)\n\n", text, re.DOTALL)
+    assert len(tables) == 3
+    for table, own in zip(tables, ("one", "two", "three"), strict=True):
+        assert [name for name in ("one", "two", "three") if f"| {name} |" in table] == [own]
+
+
+def test_settings_are_compared_with_the_first_over_their_seeds(tmp_path):
+    folders = [make_run(tmp_path / f"base-{seed}", seed=seed, skill=0.3) for seed in (1, 2, 3)]
+    folders += [make_run(tmp_path / f"better-{seed}", seed=seed, skill=0.9, dropout=0.2) for seed in (1, 2)]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
+    assert "other settings are shown to be better in 1 of 1 comparison with base" in ran.out
+    assert ": better, from the 2 seeds that both have." in ran.out
+
+
+def test_a_series_finds_its_base_among_loose_runs(tmp_path):
+    folders = [make_run(tmp_path / f"base-{seed}", seed=seed, skill=0.3) for seed in (1, 2)]
+    folders += [make_run(tmp_path / f"add-{seed}", seed=seed, skill=0.9, added=60) for seed in (1, 2)]
+    folders += [make_run(tmp_path / f"swap-{seed}", seed=seed, skill=0.9, share=0.5) for seed in (1, 2)]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
+    assert "Synthetic rows added: synthetic rows are shown to be better in 1 of 1" in ran.out
+    assert re.search(r"with 60 rows; difference \+0\.\d+ .*: better\.", ran.out)
+    assert "Rows replaced by synthetic ones: synthetic rows are shown to be better in 1 of 1" in ran.out
+    assert re.search(r"with 50 %; difference \+0\.\d+", ran.out)
+
+
+def test_without_a_base_nothing_is_claimed(tmp_path):
+    folders = [make_run(tmp_path / f"add-{count}", added=count) for count in (30, 60)]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    assert "there is nothing to compare with" in ran.out
+    assert "shown" not in ran.out
+
+
+def test_a_model_card_is_what_the_hub_reads(tmp_path):
+    folder = make_run(tmp_path / "joint-12", mechanisms=("emotional_reactions", MECHANISM))
+    ran = succeed("report", "--model_card", folder, "--output", tmp_path / "out")
+    assert ran.out.splitlines() == [str(tmp_path / "out" / "model_card.md")]
+    card = ModelCard.load(tmp_path / "out" / "model_card.md")
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.license == "other"
+    found = {(result.dataset_name, result.metric_name) for result in card.data.eval_results}
+    assert ("explorations, reddit (test set aaaabbbbcccc)", "macro-F1") in found
+    assert len(found) == 4
+    metrics = json.loads((folder / "metrics.json").read_text())
+    value = metrics["test/explorations/level_accuracy"]["value"]
+    assert f"| explorations | accuracy | {value:.3f} (" in card.text
+    assert "2 seeds" not in card.text
+    for heading in ("What it is for", "What it learned from", "How well it does", "Limits", "How it was made"):
+        assert f"## {heading}" in card.text
+
+
+def test_a_real_run_has_all_that_a_report_reads(trained, tmp_path):
+    """What `fit` writes and what these folders imitate are the same."""
+    ran = succeed("report", trained.folder, "--output", tmp_path, "--model_card", trained.folder, "--resamples", 100)
+    text = (tmp_path / "report.md").read_text()
+    for title in ("Learning curves", "Confusion matrices", "Calibration", "Rationales"):
+        assert f"### {title}" in text
+    assert "tiny: macro-F1 emotional reactions 0." in ran.out
+    [experiment] = read_all([trained.folder])
+    [made] = experiment.runs
+    levels = made.levels(MECHANISM)
+    assert (len(levels.names), made.tested_on, made.seed) == (16, "reddit", 12)
+    right = float((levels.predicted == levels.gold).mean())
+    assert right == pytest.approx(made.value(f"test/{MECHANISM}/level_accuracy"))
+    rows = [json.loads(line) for line in (trained.folder / "predictions.jsonl").read_text().splitlines()]
+    posts = {row["seeker_post"] for row in rows}
+    assert len({row["group"] for row in rows}) <= len(posts), "rows of one seeker post are one group"
+    assert len(set(levels.groups.tolist())) == len({row["group"] for row in rows})
+
+
+def test_every_problem_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    unfinished = make_run(tmp_path / "unfinished")
+    (unfinished / "metrics.json").unlink()
+    damaged = make_run(tmp_path / "damaged")
+    (damaged / "manifest.json").write_text("{")
+    ran = run("report", tmp_path / "empty", unfinished, damaged, "--output", tmp_path / "out")
+    assert ran.status == 2
+    for part in ("empty: neither a run's folder", "unfinished: the run has no metrics.json", "damaged: not readable"):
+        assert part in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_predictions_that_are_not_those_of_the_scores_are_refused(tmp_path):
+    folders = [make_run(tmp_path / "one-12"), make_run(tmp_path / "two-12", dropout=0.3)]
+    lines = (folders[1] / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (folders[1] / "predictions.jsonl").write_text("".join(lines[1:]))
+    ran = run("report", *folders, "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert "predictions.jsonl hold unlike rows; predict again" in ran.err
+
+
+def test_two_unlike_runs_of_one_place_are_refused(tmp_path):
+    folders = [make_run(tmp_path / name, added=30, skill=skill) for name, skill in (("a-12", 0.5), ("b-12", 0.9))]
+    ran = run("report", *folders, "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert "both are explorations, gpt3, dose 30, seed 12, with unlike numbers" in ran.err
+
+
+def test_an_experiment_under_way_is_reported_as_far_as_it_is(study, tmp_path):
+    part = shutil.copytree(study, tmp_path / "part")
+    lines = (part / "results.csv").read_text().splitlines(keepends=True)
+    (part / "results.csv").write_text("".join(lines[:5]))
+    assert run("report", part, "--output", tmp_path / "out", "--resamples", 100).status == 0
+    (part / "results.csv").write_text(lines[0])
+    ran = run("report", part, "--output", tmp_path / "none")
+    assert ran.status == 2
+    assert "no point is finished" in ran.err
+
+
+def test_study_b_stands_in_tables_of_its_own(tmp_path):
+    for name, reddit, score in (("esconv", None, 10.0), ("merged", "/data/reddit", 12.5)):
+        folder = make_run(tmp_path / f"{name}-12")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["model"] = {
+            "class_path": "lightning_modules.responder.StrategyResponder",
+            "init_args": {"tagged": True, "model": "small"},
+        }
+        config["data"]["init_args"] = {"reddit": reddit, "label_space": "categories"}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        protocol = {"split_hash": "aa", "metric_variant": "v", "seed": 12, "checkpoint": "best"}
+        entry = {"low": score - 1, "high": score + 1, "n": 9, "protocol": protocol}
+        keys = {"test/perplexity": 30.0, "test/none/bleu": score, "test/classifier/bleu": score + 1}
+        (folder / "metrics.json").write_text(json.dumps({key: {"value": v, **entry} for key, v in keys.items()}))
+    succeed("report", tmp_path / "esconv-12", tmp_path / "merged-12", "--output", tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert ["merged", "classifier", "1", "13.500 (11.500 to 13.500)", "30.000 (11.500 to 13.500)", "0.331"] in rows
+    assert ["esconv", "none", "1", "10.000 (9.000 to 11.000)", "30.000 (9.000 to 11.000)", "0.293"] in rows
+    assert ["merged + tag", "ESConv", "68/32"] in rows
