@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 from difflib import get_close_matches
 
-from errors import UserError
+from errors import STORAGE, UserError
 
 COMMANDS = {
     "fit": ("training:main", "train a model, test it, print the scores"),
@@ -24,14 +23,14 @@ COMMANDS = {
     "audit": ("audit.command:main", "quality, privacy and bias of synthetic rows"),
     "annotate": ("experiments.annotation.command:main", "tasks for annotators, and their answers back as rows"),
     "agreement": ("experiments.agreement:main", "how far annotators agree, and a model with them"),
+    "experiment": ("experiments.command:main", "run a grid of trainings into one table, resumable"),
+    "sweep": ("experiments.sweep:main", "run a W&B sweep file without an account"),
     "report": ("experiments.report.command:main", "one page, figures and a model card of runs and experiments"),
     "compare": ("experiments.pairwise.command:main", "blind pairwise judgement of two systems' responses"),
 }
 """Command -> (where its `main(argv)` is, what it does)."""
 
 _TRAINING = "training:main"
-_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What a person has to mend: no space, no quota, no permission."""
 
 
 def _help() -> str:
@@ -84,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         return _complain(str(error))
     except OSError as error:
-        if error.errno not in _STORAGE:
+        if error.errno not in STORAGE:
             raise
         return _complain(
             f"{error.strerror}: {error.filename or 'while writing'}; nothing half-written has a final name"

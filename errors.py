@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
-__all__ = ["DataError", "UserError"]
+__all__ = ["STORAGE", "DataError", "UserError"]
+
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Numbers of `OSError` that a person has to mend: no space, no quota, no permission."""
 
 
 class UserError(ValueError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from errors import UserError
+from sharing import shared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,6 +20,7 @@ __all__ = [
     "PACKAGED",
     "build_causal_lm",
     "build_encoder",
+    "encoder_window",
     "load_causal_lm",
     "load_encoder",
     "load_tokenizer",
@@ -118,6 +120,12 @@ def load_encoder(name: str, **options: Any) -> PreTrainedModel:
     Raises:
         UserError: It can't be loaded; the message says what was tried.
     """
+    return shared(
+        "encoder", lambda: (locate(name)[0], repr(options)), lambda: _load_encoder(name, options), changes=True
+    )
+
+
+def _load_encoder(name: str, options: dict[str, Any]) -> PreTrainedModel:
     import torch
     from transformers import AutoConfig, AutoModel
 
@@ -135,6 +143,14 @@ def _no_pooler(config: Any) -> dict[str, Any]:
     mapping: Any = transformers.AutoModel._model_mapping
     accepts = inspect.signature(mapping[type(config)]).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepts else {}
+
+
+def encoder_window(config: dict[str, Any]) -> int | None:
+    """Tokens that an encoder of absolute positions reads at most; None where there is no limit."""
+    limit = config.get("max_position_embeddings")
+    if limit is None:
+        return None
+    return int(limit) - (config.get("pad_token_id", 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0)
 
 
 def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
@@ -169,7 +185,7 @@ def load_tokenizer(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _load(AutoTokenizer, name)
+    tokenizer = shared("tokenizer", lambda: locate(name)[0], lambda: _load(AutoTokenizer, name), changes=True)
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(f"model '{name}' has no fast tokenizer; rationales need one that knows character offsets")
     return tokenizer

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import warnings
 from contextlib import suppress
@@ -96,6 +97,14 @@ class TrainingCLI(LightningCLI):
 
     folder: Path
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._asked_for = options["args"][0]
+        super().__init__(*arguments, **options)
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that is asked for: options of the others would cost a second."""
+        return {self._asked_for: LightningCLI.subcommands()[self._asked_for]}
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options of a run and links the two sides that must agree."""
         parser.add_argument("--run_name", type=str | None, help="name of the run's folder; null: config's name, number")
@@ -118,6 +127,12 @@ class TrainingCLI(LightningCLI):
             help="write last.ckpt within epochs too, every so many steps",
         )
         parser.add_argument(
+            "--keep_checkpoints",
+            type=bool,
+            default=True,
+            help="leave checkpoints in the run's folder; without them a run can be neither resumed nor used",
+        )
+        parser.add_argument(
             "--allow_clinical_text",
             action=ActionYesNo(no_prefix="no_"),
             default=False,
@@ -136,6 +151,8 @@ class TrainingCLI(LightningCLI):
             options.ckpt_path = str(self._usable_checkpoint(options.ckpt_path))
         elif self.subcommand != "fit" and not self._comes_trained(options):
             raise UserError(f"{self.subcommand} is for a trained model; name its run: --ckpt_path RUN")
+        if options.checkpoint_every_n_steps and not options.keep_checkpoints:
+            raise UserError("--checkpoint_every_n_steps writes what --keep_checkpoints false takes away; leave one out")
         self.folder = self._find_folder(options)
         if "verbose" in options:
             options.verbose = False  # Lightning's table of what ours shows
@@ -204,7 +221,10 @@ class TrainingCLI(LightningCLI):
             kwargs["enable_progress_bar"] = isinstance(bar, ProgressBar)
             extra.append(bar)
         if self.subcommand == "fit" and not trainer.get("fast_dev_run"):
-            extra += self._checkpoint_callbacks(options)
+            checkpoints = self._checkpoint_callbacks(options)
+            extra += checkpoints
+            if not checkpoints:
+                kwargs["enable_checkpointing"] = False
         kwargs["default_root_dir"] = str(self.folder)
         if trainer.get("logger") in (None, True):
             kwargs["logger"] = self._loggers(options)
@@ -215,7 +235,9 @@ class TrainingCLI(LightningCLI):
     def _checkpoint_callbacks(self, options: Namespace) -> list[Callback]:
         place = str(self.folder / "checkpoints")
         shared: dict[str, Any] = {"dirpath": place, "enable_version_counter": False, "auto_insert_metric_name": False}
-        callbacks: list[Callback] = [ModelCheckpoint(**shared, filename=Path(LAST).stem, save_on_train_epoch_end=True)]
+        callbacks: list[Callback] = []
+        if options.keep_checkpoints:
+            callbacks.append(ModelCheckpoint(**shared, filename=Path(LAST).stem, save_on_train_epoch_end=True))
         if options.checkpoint_every_n_steps:
             callbacks.append(StepCheckpoint(self.record, options.checkpoint_every_n_steps))
         if options.test_checkpoint == "best":
@@ -277,8 +299,14 @@ class TrainingCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Tests the checkpoint that the protocol names."""
-        if not self.datamodule.rows["test"] or self.trainer.interrupted:
+        if self.trainer.interrupted:
             return
+        if self.datamodule.rows["test"]:
+            self._test_fitted()
+        if not self._options.keep_checkpoints and self.trainer.is_global_zero:
+            shutil.rmtree(self.record.folder / "checkpoints", ignore_errors=True)
+
+    def _test_fitted(self) -> None:
         place = self.record.folder / "checkpoints"
         self.trainer.strategy.barrier("checkpoints written")
         names = (BEST, LAST) if self._options.test_checkpoint == "best" else (LAST,)
@@ -336,7 +364,7 @@ def _quiet() -> None:
         r".*does not have many workers.*", r".*Found \d+ module\(s\) in eval mode.*", r".*logging interval.*",
         r".*exists and is not empty.*", r".*isinstance\(treespec, LeafSpec\).*", r".*srun. command.*",
         r".*not resumable.*", r".*custom batch sampler.*", r"LightningCLI's args parameter is intended.*",
-        r".*Total length of `?(DataLoader|list|CombinedLoader).*",
+        r".*Total length of `?(DataLoader|list|CombinedLoader).*", r".*is_gradient_checkpointing.*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
 
@@ -403,7 +431,7 @@ def main(argv: list[str]) -> int:
             seed_everything_default=12,
             save_config_callback=None,
             auto_configure_optimizers=False,
-            parser_kwargs={**parser_kwargs, **dict.fromkeys(("fit", "validate", "test", "predict"), parser_kwargs)},
+            parser_kwargs={**parser_kwargs, argv[0]: parser_kwargs},
             trainer_defaults={
                 "use_distributed_sampler": False,
                 "num_sanity_val_steps": 0,

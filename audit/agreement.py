@@ -86,8 +86,10 @@ def add_agreement(report: Report, material: Material, opinions: Mapping[str, Jud
         material: The rows.
         opinions: Who (`trained model`, `judge`) -> levels.
     """
-    intended = {number: pair.levels for number, pair in enumerate(material.synthetic.pairs) if pair.levels}
-    sides: dict[str, Judgement] = {"intended": intended, **opinions}
+    labelled = {number: pair.levels for number, pair in enumerate(material.synthetic.pairs) if pair.levels}
+    asked = material.synthetic.asked
+    sides: dict[str, Judgement] = {"intended": asked, "label": labelled} if asked else {"intended": labelled}
+    sides |= opinions
     names = list(sides)
     section = Section("Do the intended levels hold?")
     summary: list[list[Any]] = []
@@ -107,6 +109,12 @@ def add_agreement(report: Report, material: Material, opinions: Mapping[str, Jud
         "A row whose level isn't the intended one teaches the wrong thing. A trained model that has learned from rows "
         "like these agrees with them too readily: prefer one trained on real rows."
     )
+    if asked:
+        section.text.append(
+            "Intended is what the prompt asked for; label is what the rows carry: the verdict of the language model or "
+            "the trained model that judged them while they were made. Rows made without an evaluator carry what was "
+            "asked for."
+        )
     title = "Agreement on levels"
     columns = ["who and what", "rows", "same level (95 % interval)", "quadratic kappa"]
     section.blocks.insert(0, Table(title, columns, summary))

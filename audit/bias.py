@@ -126,6 +126,9 @@ def _add_intended(
         found = _welch(one, two, 1 - 0.05 / len(compared))
         report.values[f"bias/intended/{axis}/{name}-{against}/{what}".replace(" ", "_")] = found
         rows.append([f"{name} / {against}: {what}", len(one), len(two), found])
+    if not rows:
+        section.text.append(f"No two groups of an axis are mentioned in {_FEWEST} labelled rows each.")
+        return
     section.blocks.append(
         Table(
             "Intended level by who is mentioned",

@@ -76,8 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     output = Path(options.output) if options.output else first.with_name(f"{first.stem}-audit")
     report = audit(options, output)
     for check in report.checks:
-        verdict = {True: "passed", False: "failed", None: "not measured"}[check.passed]
-        print(f"{verdict:<12} {check.name}: {check.found} (wanted: {check.wanted})", file=sys.stderr)
+        print(f"{check.outcome:<12} {check.name}: {check.found} (wanted: {check.wanted})", file=sys.stderr)
     if options.export:
         from audit.gate import ExportGate, export_rows
 
@@ -105,7 +104,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.export and Path(options.export).exists():
         problems.append(f"--export {options.export} exists; name another file or take it away")
     if importlib.util.find_spec("sklearn") is None:
-        problems.append("the audit needs scikit-learn: install the extra 'audit'")
+        problems.append("the audit needs scikit-learn: pip install 'attune[audit]'")
     if problems:
         raise UserError("\n".join(problems))
 
@@ -132,6 +131,7 @@ def audit(options: argparse.Namespace, output: Path) -> Report:
     from audit.privacy import Limits, add_privacy
     from audit.quality import add_detector, add_diversity, add_duplicates
     from audit.report import Report
+    from audit.summary import add_summary
     from datamodules.files import replacing, write_json
 
     axes = read_groups(Path(options.groups) if options.groups else GROUPS)
@@ -141,15 +141,17 @@ def audit(options: argparse.Namespace, output: Path) -> Report:
     material = _material(options)
     opinions = _opinions(options, material, scorer)
     report = Report("Audit of synthetic rows", _facts(options, material, searched), sha256=material.synthetic.sha256)
+    report.gated = bool(material.synthetic.clinical_prompts)
     add_duplicates(report, material)
     add_diversity(report, material)
     add_coverage(report, material)
     if material.real is not None:
         add_detector(report, material)
-    if opinions:
+    if opinions or material.synthetic.asked:
         add_agreement(report, material, opinions)
     suspects = add_privacy(report, material, canaries=canaries, finders=finders, limits=Limits())
     add_bias(report, material, axes, scorer, rows=_BIAS_ROWS)
+    add_summary(report)
     if options.select:
         from audit.curate import add_selection
 

@@ -182,6 +182,6 @@ def _add_levels(report: Report, material: Material, section: Section) -> None:
             "Levels",
             ["mechanism", "labelled rows", *LEVEL_NAMES],
             rows,
-            "Of synthetic rows the levels are the intended ones.",
+            "Of synthetic rows: the levels that they carry, whatever their prompts asked for.",
         )
     )

@@ -21,7 +21,6 @@ from audit.selection import Selection, eligible_rows, select_rows
 from audit.words import encode_words
 from datamodules.files import replacing_path
 from datamodules.sources.formats import raw_rows
-from errors import UserError
 
 __all__ = ["add_selection", "write_rows"]
 
@@ -47,7 +46,10 @@ def add_selection(
     pairs = material.synthetic.pairs
     eligible, left_out = eligible_rows(pairs, material.response_groups, opinions, options.mechanism, suspects)
     if not eligible:
-        raise UserError(f"--select {options.select}: no row may be selected; left out: {left_out}")
+        material.note(f"--select {options.select}: no row may be selected; the page says why")
+        write_rows([], [], path)
+        report.sections.append(_section(Selection([]), left_out, 0, path, opinions))
+        return
     material.note(f"selecting {options.select:,} of {len(eligible):,} rows")
     vectors = material.vectoriser([pairs[row].response_post for row in eligible])
     chosen = select_rows(pairs, eligible, vectors, options.select, options.mechanism)

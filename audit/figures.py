@@ -76,7 +76,7 @@ def bars(labels: Sequence[str], series: Mapping[str, Sequence[float]], axis: str
     parts = []
     for row, label in enumerate(labels):
         y = 24 + row * step
-        parts.append(_text(_LEFT - 8, y + step / 2, label, "end", limit=34))
+        parts.append(_text(_LEFT - 8, y + step / 2, label, "end", limit=36))
         for index, each in enumerate(series.values()):
             value = each[row]
             if value != value:
@@ -106,7 +106,7 @@ def intervals(labels: Sequence[str], values: Sequence[Measured], axis: str) -> s
     parts = [_line(middle, 10, middle, bottom, "axis")]
     for row, (label, value) in enumerate(zip(labels, values, strict=True)):
         y = 22 + 18 * row
-        parts.append(_text(_LEFT - 8, y + 4, label, "end", limit=34))
+        parts.append(_text(_LEFT - 8, y + 4, label, "end", limit=36))
         sure = value.low > 0 or value.high < 0
         style = "s1" if sure else "s0"
         if value.low == value.low:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from html import escape
 
-from audit.intervals import Measured
 from audit.report import Check, Figure, Report, Section, Table, number
 
 __all__ = ["render_page"]
+
+_NUMERIC = re.compile(r"[-–]?[\d,.]*( %)?( \(.*\))?$")
+"""A cell that is a number, with its share or its interval where it has one."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1d22; --soft: #5c6270; --line: #d9dce3; --paper: #fff; --wash: #f4f5f8;
@@ -24,6 +28,8 @@ p { margin: .5rem 0; max-width: 46rem; }
 nav a { display: inline-block; margin: 0 1rem .3rem 0; color: var(--s0); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 1rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+details { margin: .8rem 0; } summary { cursor: pointer; color: var(--s0); }
+.verdict h3 { margin-top: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
@@ -50,7 +56,6 @@ def render_page(report: Report) -> str:
     Args:
         report: What the audit found.
     """
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.facts.items())
     links = "".join(f'<a href="#part{i}">{escape(part.title)}</a>' for i, part in enumerate(report.sections))
     parts = "".join(_section(part, f"part{i}") for i, part in enumerate(report.sections))
     return (
@@ -58,56 +63,59 @@ def render_page(report: Report) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
         f"<title>{escape(report.title)}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{escape(report.title)}</h1>{_verdict(report)}<dl>{facts}</dl><nav>{links}</nav>{parts}"
+        f"<h1>{escape(report.title)}</h1><nav>{links}</nav><dl>{_terms(report.summary)}</dl>{_verdict(report)}"
+        f"<details><summary>What was audited, and how</summary><dl>{_terms(report.facts.items())}</dl></details>{parts}"
         "</main></body></html>\n"
     )
+
+
+def _terms(terms: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in terms)
 
 
 def _verdict(report: Report) -> str:
     if not report.checks:
         return ""
-    failed = sum(not check.passed for check in report.checks)
-    head = (
-        "Export gate: passed" if report.passed else f"Export gate: {failed} of {len(report.checks)} checks not passed"
-    )
     rows = "".join(_check(check) for check in report.checks)
     return (
-        f'<section class="verdict{" good" if report.passed else ""}"><h3>{head}</h3><div class="scroll"><table>'
-        f"<tr><th>check</th><th></th><th>found</th><th>wanted</th></tr>{rows}</table></div></section>"
+        f'<section class="verdict{" good" if report.passed else ""}"><h3>{escape(report.verdict)}</h3>'
+        '<div class="scroll"><table><tr><th>check</th><th></th><th>found</th><th>wanted</th></tr>'
+        f"{rows}</table></div></section>"
     )
 
 
 def _check(check: Check) -> str:
-    if check.passed is None:
-        shown = '<span class="no">not measured</span>'
-    else:
-        shown = '<span class="yes">passed</span>' if check.passed else '<span class="no">failed</span>'
     return (
-        f"<tr><td>{escape(check.name)}</td><td>{shown}</td><td>{escape(check.found)}</td>"
-        f"<td>{escape(check.wanted)}</td></tr>"
+        f'<tr><td>{escape(check.name)}</td><td class="{"yes" if check.passed else "no"}">{check.outcome}</td>'
+        f"<td>{escape(check.found)}</td><td>{escape(check.wanted)}</td></tr>"
     )
 
 
 def _section(section: Section, anchor: str) -> str:
     text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in section.text)
-    blocks = "".join(_table(block) if isinstance(block, Table) else _figure(block) for block in section.blocks)
+    figures = {block.title for block in section.blocks if isinstance(block, Figure)}
+    blocks = "".join(_block(block, figures) for block in section.blocks)
     return f'<section id="{anchor}"><h2>{escape(section.title)}</h2>{text}{blocks}</section>'
 
 
-def _figure(figure: Figure) -> str:
-    return f"<h3>{escape(figure.title)}</h3><figure>{figure.svg}<figcaption>{escape(figure.note)}</figcaption></figure>"
+def _block(block: Table | Figure, figures: set[str]) -> str:
+    title = f"<h3>{escape(block.title)}</h3>"
+    if isinstance(block, Figure):
+        return f"{title}<figure>{block.svg}<figcaption>{escape(block.note)}</figcaption></figure>"
+    if block.title in figures:  # its figure shows the same
+        return f"<details><summary>The numbers</summary>{_table(block)}</details>"
+    return title + _table(block)
 
 
 def _table(table: Table) -> str:
-    numeric = [
-        any(isinstance(row[column], int | float | Measured) for row in table.rows)
+    cells = [[number(cell) for cell in row] for row in table.rows]
+    style = [
+        ' class="n"' if column and all(_NUMERIC.match(row[column]) for row in cells) else ""
         for column in range(len(table.columns))
     ]
-    style = [' class="n"' if each else "" for each in numeric]
     head = "".join(f"<th{style[i]}>{escape(name)}</th>" for i, name in enumerate(table.columns))
     rows = "".join(
-        "<tr>" + "".join(f"<td{style[i]}>{escape(number(cell))}</td>" for i, cell in enumerate(row)) + "</tr>"
-        for row in table.rows
+        "<tr>" + "".join(f"<td{style[i]}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>" for row in cells
     )
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return f'<h3>{escape(table.title)}</h3><div class="scroll"><table><tr>{head}</tr>{rows}</table></div>{note}'
+    return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>{note}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -177,7 +178,7 @@ def presidio_finder(model: str | None = None, threshold: float = 0.4) -> Finder 
     """
     if importlib.util.find_spec("presidio_analyzer") is None:
         if model:
-            raise UserError(f"--names {model} needs Presidio: install the extra 'privacy'")
+            raise UserError(f"--names {model} needs Presidio: pip install 'attune[privacy]'")
         return None
     analyzers = [_analyzer(model)] if model else []
 
@@ -196,6 +197,7 @@ def presidio_finder(model: str | None = None, threshold: float = 0.4) -> Finder 
 def _analyzer(model: str | None) -> Any:
     # its e-mail recogniser would fetch a list of domain endings; empty, it takes the one that is installed
     os.environ.setdefault("TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS", "")
+    logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)  # it warns of every language that isn't asked for
     import presidio_analyzer
     from presidio_analyzer.nlp_engine import NoOpNlpEngine
 

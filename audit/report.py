@@ -77,6 +77,11 @@ class Check:
     found: str
     wanted: str
 
+    @property
+    def outcome(self) -> str:
+        """`passed`, `failed` or `not measured`."""
+        return {True: "passed", False: "failed", None: "not measured"}[self.passed]
+
 
 @dataclass
 class Report:
@@ -85,23 +90,36 @@ class Report:
     Args:
         title: Heading of the page.
         facts: What was audited and how: name -> value, shown at the top.
+        summary: What matters most: what is meant -> what was found.
         sections: The parts.
         values: Key such as `quality/responses/self_bleu` -> number.
         checks: The gate's conditions.
         sha256: The audited rows, by `audit.rows.file_digest`.
+        gated: Whether rows were made from prompts with clinical text, so that the checks decide about their export.
     """
 
     title: str
     facts: dict[str, str]
+    summary: list[tuple[str, str]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     values: dict[str, Measured] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     sha256: str = ""
+    gated: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether the rows may leave: there are checks, and all hold."""
         return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        """What the checks come to, in words."""
+        failed = sum(not check.passed for check in self.checks)
+        count = f"{failed} of {len(self.checks)} checks not passed" if failed else "all checks passed"
+        if self.gated:
+            return f"Export gate {'closed' if failed else 'open'}: {count}"
+        return f"Privacy: {count}. No row says that its prompt held clinical text, so the gate lets these rows go."
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers and the checks."""
@@ -117,13 +135,20 @@ class Report:
         """The report without its figures."""
         lines = [f"# {self.title}", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts.items()]
+        lines += ["", "## In short", ""]
+        lines += [f"- **{name}**: {found}" for name, found in self.summary]
+        checks = [[check.name, check.outcome, check.found, check.wanted] for check in self.checks]
+        lines += ["", self.verdict, "", *_markdown_table(Table("", ["check", "", "found", "wanted"], checks))]
         for section in self.sections:
             lines += ["", f"## {section.title}"]
             for paragraph in section.text:
                 lines += ["", paragraph]
+            tables = {block.title for block in section.blocks if isinstance(block, Table)}
             for block in section.blocks:
-                lines += ["", f"### {block.title}", ""]
-                lines += _markdown_table(block) if isinstance(block, Table) else [f"(figure on the page) {block.note}"]
+                if isinstance(block, Table):
+                    lines += ["", f"### {block.title}", "", *_markdown_table(block)]
+                elif block.title not in tables:
+                    lines += ["", f"### {block.title}", "", f"(figure on the page) {block.note}"]
         return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.records import Pair, Source
+from datamodules.records import LEVELS, MECHANISMS, Pair, Source
 from datamodules.sources.epitome import FILES, read_epitome
 from datamodules.sources.formats import raw_rows
 from datamodules.sources.table import Columns, read_rows
@@ -33,6 +33,8 @@ class RowSet:
         clinical: How many of the rows are of a clinical source.
         clinical_prompts: How many of the rows were made from prompts that held clinical text.
         turns: [N] text of the whole dialogue where a row carries it, else empty; empty where no row does.
+        asked: Row number -> mechanism -> the level that the prompt asked for, of the rows that say so (`target`). Their
+            levels are then what the evaluator saw.
     """
 
     pairs: list[Pair]
@@ -40,6 +42,7 @@ class RowSet:
     clinical: int = 0
     clinical_prompts: int = 0
     turns: list[str] = field(default_factory=list, repr=False)
+    asked: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)
     _groups: list[str] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
@@ -117,7 +120,9 @@ def read_set(paths: Sequence[Path], source: Source | None) -> RowSet:
 def _scan(path: Path, source: Source | None, rows: RowSet) -> Source:
     """What a table's rows are; adds their dialogues and counts those from prompts with clinical text."""
     said: set[object] = set()
-    for row in raw_rows(path, ("source", PROMPT_SOURCES, "turns")):
+    for row in raw_rows(path, ("source", PROMPT_SOURCES, "turns", "target")):
+        if asked := _ASKED.get(_target(row.cells.get("target"))):
+            rows.asked[len(rows.turns)] = asked
         said.add(row.cells.get("source"))
         rows.clinical_prompts += "clinical" in (row.cells.get(PROMPT_SOURCES) or ())
         rows.turns.append(_dialogue(row.cells.get("turns")))
@@ -126,6 +131,17 @@ def _scan(path: Path, source: Source | None, rows: RowSet) -> Source:
     if said == {"reddit"}:
         return "reddit"
     return "esconv" if said == {"esconv"} else "clinical"
+
+
+_ASKED: dict[tuple[object, object], dict[str, int]] = {
+    (mechanism, level): {str(mechanism): level} for mechanism in MECHANISMS for level in LEVELS
+}
+
+
+def _target(target: object) -> tuple[object, object]:
+    fields = target if isinstance(target, dict) else {}
+    level = fields.get("level")
+    return str(fields.get("mechanism")), level if isinstance(level, int) else None
 
 
 def _dialogue(turns: object) -> str:

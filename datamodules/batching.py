@@ -7,8 +7,8 @@ Legend: B pairs, R response tokens, S seeker tokens, W words, M mechanisms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NotRequired, TypedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,16 @@ from torch.utils.data import Dataset, Sampler
 from datamodules.tokenised import Ragged, TokenisedPairs
 from errors import UserError
 
-__all__ = ["EmpathyBatch", "EvaluationBatches", "PairCollator", "RowNumbers", "TrainBatches", "pad", "token_mask"]
+__all__ = [
+    "EmpathyBatch",
+    "EvaluationBatches",
+    "PairCollator",
+    "RowNumbers",
+    "TrainBatches",
+    "pad",
+    "token_mask",
+    "training_position",
+]
 
 IntArray = npt.NDArray[np.int64]
 BUCKET = 50
@@ -156,6 +165,22 @@ class TrainBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         """Batches in an epoch, the same on every process."""
         return -(-len(self.rows) // self.batch_size)
+
+
+def training_position(trainer: Any, batches: Callable[[], TrainBatches]) -> list[int]:
+    """Where training stands: its epoch, and how many batches of it had their step.
+
+    Counts batches whose step was made, not those fetched or begun, and needs no StatefulDataLoader, whose state
+    Lightning loses where a schedule asks for the number of steps.
+
+    Args:
+        trainer: The Lightning trainer, or None.
+        batches: Plans the epoch's batches.
+    """
+    if trainer is None or trainer.fit_loop is None:
+        return [0, 0]
+    done = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+    return [trainer.current_epoch + 1, 0] if done >= len(batches()) else [trainer.current_epoch, done]
 
 
 class EvaluationBatches(Sampler[list[int]]):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.batching import EvaluationBatches, RowNumbers, TrainBatches
+from datamodules.batching import EvaluationBatches, RowNumbers, TrainBatches, training_position
 from datamodules.contexts import ClassifierFormat, ClassifierRow, ResponderFormat, ResponderRow
 from datamodules.dialogue_batches import ResponderCollator, StrategyCollator
 from datamodules.dialogue_mixing import mix_turn_rows
@@ -354,12 +354,15 @@ class DialogueDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def _train_batches(self) -> TrainBatches:
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        return TrainBatches(self.rows["train"], self.lengths, self.batch_size, seed, bucketed=self.bucketed)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled batches; continues within an epoch after a resume."""
         if not self.rows["train"]:
             raise UserError("no row is left to train on; lower --data.split.test or give another source")
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        batches = TrainBatches(self.rows["train"], self.lengths, self.batch_size, seed, bucketed=self.bucketed)
+        batches = self._train_batches()
         batches.resume(*self._resume)
         return self._loader(batches, packed=self.packed)
 
@@ -392,13 +395,8 @@ class DialogueDataModule(L.LightningDataModule):
         return entry | {"gold": list(example.gold)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its rows, counted in batches that were used."""
-        position = (0, 0)
-        if self.trainer is not None and self.trainer.fit_loop is not None:
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            whole = done >= -(-len(self.rows["train"]) // self.batch_size)
-            position = (self.trainer.current_epoch + 1, 0) if whole else (self.trainer.current_epoch, done)
-        return {"position": list(position)}
+        """Where training stands in its rows."""
+        return {"position": training_position(self.trainer, self._train_batches)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up `state_dict`'s position."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,16 +15,25 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.batching import EmpathyBatch, EvaluationBatches, PairCollator, RowNumbers, TrainBatches
+from datamodules.batching import (
+    EmpathyBatch,
+    EvaluationBatches,
+    PairCollator,
+    RowNumbers,
+    TrainBatches,
+    training_position,
+)
 from datamodules.manifest import build_manifest, split_hash
 from datamodules.mixing import Mix, MixOptions, mix_rows
 from datamodules.records import LEVELS, MECHANISMS, Mechanism, Pair, Source
 from datamodules.sources.epitome import read_epitome
+from datamodules.sources.report import SourceReport, sha256_of
 from datamodules.sources.table import Columns, read_table
-from datamodules.splits import SPLITS, Leak, SplitName, SplitOptions, find_leaks, group_rows, split_groups
+from datamodules.splits import SPLITS, Leak, SplitName, SplitOptions, find_leaks, group_rows, hash_ids, split_groups
 from datamodules.tokenised import RationaleSearch, TextEncoder, TokenisedPairs, tokenise
 from errors import DataError, UserError
 from pretrained import load_tokenizer
+from sharing import shared
 
 __all__ = ["EmpathyDataModule", "SourceColumns", "default_cache"]
 
@@ -182,7 +191,7 @@ class EmpathyDataModule(L.LightningDataModule):
             readers += [(read_table, Path(file), columns, source) for file in self.files[source]]
         for reader, path, *arguments in readers:
             try:
-                rows, report = reader(path, *arguments)
+                rows, report = _read_once(reader, path, *arguments)
             except DataError as error:
                 problems += error.problems
             else:
@@ -190,6 +199,8 @@ class EmpathyDataModule(L.LightningDataModule):
                 reports.append(asdict(report))
         if problems:
             raise DataError(problems)
+        given = repr((self.reddit, self.files, self.columns, self.split.by))
+        self._contents = (given, *(report["sha256"] for report in reports))
         pairs, repeated = _without_repeats(found)
         return pairs, reports, Counter({"the same row in another file": repeated} if repeated else {})
 
@@ -225,7 +236,7 @@ class EmpathyDataModule(L.LightningDataModule):
                 synthetic += rows
                 continue
             # Within a source: what a run adds to it must not change its split. The guard looks across sources.
-            for row, group in zip(rows, group_rows([self.pairs[row] for row in rows], self.split.by), strict=True):
+            for row, group in zip(rows, self._group(source, rows), strict=True):
                 self.groups[row] = group
             if source == "clinical" and not self._clinical_trains():
                 evaluation["test"] += rows if "clinical" in self.test_on else []
@@ -236,6 +247,13 @@ class EmpathyDataModule(L.LightningDataModule):
                     else:
                         evaluation[part].append(row)
         return base, synthetic, evaluation
+
+    def _group(self, source: Source, rows: Sequence[int]) -> list[str]:
+        return shared(
+            "groups",
+            lambda: (source, self._contents),
+            lambda: group_rows([self.pairs[row] for row in rows], self.split.by),
+        )
 
     def _split_source(self, source: Source, rows: Sequence[int]) -> list[SplitName]:
         options = replace(self.split, test=self.split.test if source in self.test_on else 0.0)
@@ -252,7 +270,12 @@ class EmpathyDataModule(L.LightningDataModule):
     ) -> tuple[list[int], list[int], list[Leak]]:
         """Compares whatever may train with whatever evaluates; base and synthetic rows that may stay, and the leaks."""
         evaluated = [self.pairs[row] for rows in evaluation.values() for row in rows]
-        leaks = find_leaks([self.pairs[row] for row in (*base, *synthetic)], evaluated)
+        training = [self.pairs[row] for row in (*base, *synthetic)]
+        leaks = shared(
+            "leaks",
+            lambda: (self._contents, *(hash_ids(pair.uid for pair in part) for part in (training, evaluated))),
+            lambda: find_leaks(training, evaluated),
+        )
         if leaks and self.leakage == "error":
             lines = [f"training row {leak.train} and evaluation row {leak.evaluation}: {leak.why}" for leak in leaks]
             raise DataError(
@@ -274,8 +297,12 @@ class EmpathyDataModule(L.LightningDataModule):
     def _tokenise(self) -> None:
         tokenizer = load_tokenizer(self.encoder)
         self.text_encoder = TextEncoder.from_tokenizer(tokenizer, self.max_tokens)
-        self.tokens: TokenisedPairs = tokenise(
-            self.pairs, self.text_encoder, search=self.rationale_search, tokenizer=tokenizer, cache=self.cache
+        self.tokens: TokenisedPairs = shared(
+            "tokens",
+            lambda: (self._contents, self.text_encoder.description, self.max_tokens, self.rationale_search),
+            lambda: tokenise(
+                self.pairs, self.text_encoder, search=self.rationale_search, tokenizer=tokenizer, cache=self.cache
+            ),
         )
 
     def _drop_retokenised(self, dropped: Counter[str]) -> None:
@@ -405,17 +432,9 @@ class EmpathyDataModule(L.LightningDataModule):
         return [self._evaluation_loader(split) for split in SPLITS if self.rows[split]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its rows, and what turns text into tokens.
-
-        Counts batches whose step was made, not those fetched or begun, and needs no StatefulDataLoader, whose state
-        Lightning loses where a schedule asks for the number of steps.
-        """
-        position = (0, 0)
-        if self.trainer is not None and self.trainer.fit_loop is not None:
-            done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
-            whole = done >= len(self._train_batches())
-            position = (self.trainer.current_epoch + 1, 0) if whole else (self.trainer.current_epoch, done)
-        return {"position": list(position), "text_encoder": self.text_encoder.to_state()}
+        """Where training stands in its rows, and what turns text into tokens."""
+        position = training_position(self.trainer, self._train_batches)
+        return {"position": position, "text_encoder": self.text_encoder.to_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up `state_dict`'s position."""
@@ -427,6 +446,20 @@ def _as_list(value: str | Sequence[str] | None) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else list(value)
+
+
+def _read_once(
+    reader: Callable[..., tuple[list[Pair], SourceReport]], path: Path, *arguments: Any
+) -> tuple[list[Pair], SourceReport]:
+    """What a reader gives of a file or folder, from memory where runs share it and the bytes are the same."""
+    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
+    if not all(file.is_file() for file in files):
+        return reader(path, *arguments)  # it says what is wrong
+    return shared(
+        "rows",
+        lambda: (str(path), sha256_of(*files), repr(arguments)),
+        lambda: reader(path, *arguments),
+    )
 
 
 def _numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ from datamodules.mixing import Mix
 from datamodules.records import Pair
 from datamodules.splits import SPLITS, Leak, SplitName, hash_ids
 
-__all__ = ["build_manifest", "split_hash"]
+__all__ = ["build_manifest", "common_entries", "split_hash"]
 
 
 def split_hash(pairs: Sequence[Pair], evaluation: Sequence[int]) -> str:
@@ -62,17 +62,34 @@ def build_manifest(
     Returns:
         Plain values for `manifest.json`.
     """
+    uids = [pair.uid for pair in pairs]
+    described = {name: {**_describe(pairs, splits[name]), "cut": dict(tokens[name])} for name in SPLITS}
     return {
         "split_hash": split_hash(pairs, splits["test"]),
+        **common_entries(uids, mix=mix, options=options, sources=sources, dropped=dropped, leaks=leaks),
+        "splits": described,
+    }
+
+
+def common_entries(
+    uids: Sequence[str],
+    *,
+    mix: Mix,
+    options: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    dropped: Mapping[str, int],
+    leaks: Sequence[Leak],
+) -> dict[str, Any]:
+    """What a manifest says of rows of any kind; `uids` are the rows' names, the rest is as in `build_manifest`."""
+    return {
         "options": dict(options),
         "sources": [dict(source) for source in sources],
         "dropped": dict(dropped),
         "leaks": dict(Counter(leak.why for leak in leaks)),
         "mix": {
             "added": len(mix.added),
-            "added_ids_sha256": hash_ids(pairs[row].uid for row in mix.added),
+            "added_ids_sha256": hash_ids(uids[row] for row in mix.added),
             "removed": len(mix.removed),
-            "removed_ids_sha256": hash_ids(pairs[row].uid for row in mix.removed),
+            "removed_ids_sha256": hash_ids(uids[row] for row in mix.removed),
         },
-        "splits": {name: {**_describe(pairs, splits[name]), "cut": dict(tokens[name])} for name in SPLITS},
     }

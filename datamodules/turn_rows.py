@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datamodules.dialogues import Dialogue
+from datamodules.manifest import common_entries
 from datamodules.mixing import Mix
 from datamodules.records import Pair, Source
 from datamodules.splits import SPLITS, Leak, SplitName, hash_ids
@@ -124,19 +125,12 @@ def build_dialogue_manifest(
     Returns:
         Plain values for `manifest.json`.
     """
+    uids = [row.uid for row in rows]
+    described = {name: {**_describe(rows, splits[name]), "cut": dict(cut[name])} for name in SPLITS}
     return {
         "split_hash": rows_hash(rows, splits["test"]),
-        "options": dict(options),
-        "sources": [dict(source) for source in sources],
-        "dropped": dict(dropped),
-        "leaks": dict(Counter(leak.why for leak in leaks)),
-        "mix": {
-            "added": len(mix.added),
-            "added_ids_sha256": hash_ids(rows[row].uid for row in mix.added),
-            "removed": len(mix.removed),
-            "removed_ids_sha256": hash_ids(rows[row].uid for row in mix.removed),
-        },
-        "splits": {name: {**_describe(rows, splits[name]), "cut": dict(cut[name])} for name in SPLITS},
+        **common_entries(uids, mix=mix, options=options, sources=sources, dropped=dropped, leaks=leaks),
+        "splits": described,
     }
 
 

@@ -148,6 +148,12 @@ class ModelPolicy(_TagPolicy):
 
     name = "model"
 
+    def attach(self, network: ResponderNetwork, row_format: ResponderFormat) -> None:
+        """Checks that the responder has learnt to choose."""
+        super().attach(network, row_format)
+        if not network.spec.tag_in_loss:
+            raise UserError("policy model: the responder was trained with --model.tag_in_loss false and can't choose")
+
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
         """Takes the likeliest tag after each context."""
         prompts = [self.row_format.prompt(context.tokens, None)[0] for context in contexts]

@@ -65,7 +65,7 @@ def responder_table(runs: list[Path]) -> str:
     from lightning_modules.evaluation_record import text_table
 
     read = [_read(run) for run in runs]
-    lines = [["corpus", "tag", "policy", *_COLUMNS.values(), "perplexity", "B", "test set", "run"]]
+    lines = [["corpus", "tag", "policy", "responses", *_COLUMNS.values(), "perplexity", "B", "test set", "run"]]
     for run, (scores, corpus, tagged, trained) in zip(runs, read, strict=True):
         policies = list(dict.fromkeys(key.split("/")[1] for key in scores if key.count("/") == 2))
         split = next(iter(scores.values()))["protocol"]["split_hash"]
@@ -80,6 +80,7 @@ def responder_table(runs: list[Path]) -> str:
                     corpus if trained else "(untrained)",
                     "yes" if tagged else "no",
                     "oracle (gold)" if policy == "oracle" else policy,
+                    str(scores[f"test/{policy}/bleu"]["n"]),
                     *cells,
                     _cell(shown),
                     "-" if published is None else f"{published:.3f}"[1:],

@@ -27,7 +27,7 @@ from lightning_modules.seeker_cache import SeekerCache
 from metrics.levels import LevelRows, LevelScores
 from metrics.loss import OrderedMean
 from metrics.rationales import RationaleRows, RationaleScores
-from pretrained import load_encoder
+from pretrained import encoder_window, load_encoder
 
 __all__ = ["EmpathyModule", "MechanismRows"]
 
@@ -175,12 +175,9 @@ class EmpathyModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Checks the window against the encoder and takes the level counts of the training rows."""
-        config = self.network.spec.encoder_config
-        limit = config.get("max_position_embeddings")
-        if limit is not None:
-            limit -= config.get("pad_token_id", 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0
-            if self._data.max_tokens > limit:
-                raise UserError(f"--data.max_tokens is {self._data.max_tokens}; the encoder reads at most {limit}")
+        limit = encoder_window(self.network.spec.encoder_config)
+        if limit is not None and self._data.max_tokens > limit:
+            raise UserError(f"--data.max_tokens is {self._data.max_tokens}; the encoder reads at most {limit}")
         if stage == "fit":
             self.level_counts.copy_(torch.from_numpy(self._data.level_counts()))
 

@@ -64,6 +64,7 @@ class StrategyResponder(L.LightningModule):
         decoding: How responses are written.
         policies: Where the strategy comes from in `test` and `predict`, see `inference.policies`; null: none.
         judge: Recognises strategies in responses, for the score of obedience (`inference.policies.ClassifierJudge`).
+        bert_score: Name or folder of an encoder for BERTScore of the responses; null: none.
         written_rows: Test rows that responses are written to, drawn by the decoding's seed; null: all.
         optimisation: Optimiser and schedule; `head_lr` is the rate of the tags' rows where only they train.
         init_seed: Seed of a small model's weights.
@@ -85,6 +86,7 @@ class StrategyResponder(L.LightningModule):
         decoding: Decoding | None = None,
         policies: list[StrategyPolicy] | None = None,
         judge: StrategyJudge | None = None,
+        bert_score: str | None = None,
         written_rows: int | None = None,
         optimisation: Optimisation | None = None,
         init_seed: int = 0,
@@ -101,6 +103,7 @@ class StrategyResponder(L.LightningModule):
         self.decoding = decoding or Decoding()
         self.policies = list(policies or [])
         self.judge = judge
+        self.bert_score = bert_score
         self.written_rows = written_rows
         self.optimisation = optimisation or Optimisation(lr=5e-5)
         self.init_seed = init_seed
@@ -112,8 +115,6 @@ class StrategyResponder(L.LightningModule):
         names = [policy.name for policy in self.policies]
         if len(set(names)) < len(names):
             raise UserError(f"--model.policies names one policy twice: {', '.join(names)}")
-        if "model" in names and not tag_in_loss:
-            raise UserError("--model.policies: policy model needs --model.tag_in_loss true")
         self.strict_loading = lora is None
         self._written: dict[int, dict[str, Written]] = {}
 
@@ -159,6 +160,7 @@ class StrategyResponder(L.LightningModule):
             weights=self.weights,
             lora=asdict(self.lora) if self.lora is not None else None,
             config=model.config.to_dict() if self.lora is None else {},
+            tag_in_loss=self.tag_in_loss,
         )
         limit = getattr(model.config, "max_position_embeddings", None)
         if limit is not None and data.max_tokens > limit:
@@ -295,7 +297,8 @@ class StrategyResponder(L.LightningModule):
             written = {row: found for part in gathered for row, found in part.items()}
         losses: Tensor = self.tables[stage].compute()  # type: ignore[operator]
         policies = [policy.name for policy in self.policies] if stage == "test" else []
-        return responder_record(stage, losses.numpy(), written, self._data, policies, self.decoding)
+        encoder = self.bert_score if policies else None
+        return responder_record(stage, losses.numpy(), written, self._data, policies, self.decoding, encoder)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with a linear schedule; the tags' own rows, where they are apart, learn at the heads' rate."""

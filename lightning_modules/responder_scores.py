@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datamodules.dialogue import DialogueDataModule
 from lightning_modules.evaluation_record import EvaluationRecord, text_table
 from lightning_modules.networks.decoding import Decoding
 from metrics.evaluation import Score
-from metrics.generation import generation_intervals, generation_scores, obedience, perplexity
+from metrics.generation import bert_score, generation_intervals, generation_scores, obedience, perplexity
 from metrics.statistics import group_weights
+from pretrained import encoder_window, load_encoder, load_tokenizer
 
-__all__ = ["Written", "responder_record"]
+__all__ = ["Written", "responder_record", "token_embedder"]
 
-_SHOWN = ("bleu", "bleu_2_esc", "rouge_l", "distinct_2", "repetition_4", "length", "obedience", "agreement")
+_SHOWN = (
+    "bleu",
+    "bleu_2_esc",
+    "rouge_l",
+    "distinct_2",
+    "repetition_4",
+    "length",
+    "obedience",
+    "bert_score",
+    "agreement",
+)
 _NAN = float("nan")
 
 
@@ -43,6 +56,7 @@ def responder_record(
     data: DialogueDataModule,
     policies: Sequence[str],
     decoding: Decoding,
+    encoder: str | None = None,
 ) -> EvaluationRecord:
     """Puts the record together.
 
@@ -53,15 +67,21 @@ def responder_record(
         data: Knows the gold responses.
         policies: In the order of the table.
         decoding: How the responses were written.
+        encoder: Name of an encoder for BERTScore; None: none.
     """
     scores, variants = _perplexities(stage, losses)
-    lines = [["policy", *_SHOWN]]
+    by_policy: dict[str, dict[str, Score]] = {}
     rows = sorted(written)
+    embed = token_embedder(encoder) if encoder else None
     how = ", ".join(f"{name} {value}" for name, value in asdict(decoding).items())
     for policy in policies:
         found, stamps = _policy_scores(data, rows, [written[row][policy] for row in rows])
-        name = "oracle (gold)" if policy == "oracle" else policy
-        lines.append([name, *(_cell(found[key].value) if key in found else "-" for key in _SHOWN)])
+        if embed is not None:
+            texts = [written[row][policy].response for row in rows], _gold(data, rows)
+            similar = bert_score(*texts, embed, f"{encoder}, last layer")
+            found["bert_score"] = Score(similar.value, _NAN, _NAN, len(rows))
+            stamps["bert_score"] = similar.variant
+        by_policy["oracle (gold)" if policy == "oracle" else policy] = found
         scores |= {f"{stage}/{policy}/{key}": score for key, score in found.items()}
         variants |= {f"{stage}/{policy}/{key}": f"{stamp}; decoding: {how}" for key, stamp in stamps.items()}
     table = f"{stage}: {len(losses)} rows"
@@ -70,8 +90,33 @@ def responder_record(
         if score is not None:
             table += f"; {key.replace('_', ' ')} {score.value:.2f} ({score.low:.2f} - {score.high:.2f})"
     if policies and rows:
+        shown = [key for key in _SHOWN if any(key in found for found in by_policy.values())]
+        lines = [["policy", *shown]]
+        for name, found in by_policy.items():
+            lines.append([name, *(_cell(found[key].value) if key in found else "-" for key in shown)])
         table = f"{text_table(lines)}\n{len(rows)} responses a policy, 0 to 100 but for length; {table}"
     return EvaluationRecord(scores, table, "see variants", variants)
+
+
+def token_embedder(name: str) -> Callable[[str], Tensor]:
+    """Gives a text's token vectors by an encoder's last layer, float32 [T, D], without special tokens."""
+    encoder, tokenizer = load_encoder(name), load_tokenizer(name)
+    encoder.train(False)
+    window = encoder_window(encoder.config.to_dict())
+
+    @torch.inference_mode()
+    def embed(text: str) -> Tensor:
+        ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=window, return_special_tokens_mask=True)
+        inside = ids.pop("special_tokens_mask")[0] == 0
+        states: Tensor = encoder(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"]).last_hidden_state
+        return states[0][inside]
+
+    return embed
+
+
+def _gold(data: DialogueDataModule, rows: Sequence[int]) -> list[str]:
+    examples = [data.examples[row] for row in rows]
+    return [data.dialogues[example.dialogue].turns[example.turn].text for example in examples]
 
 
 def _cell(value: float) -> str:
@@ -103,7 +148,7 @@ def _policy_scores(
     data: DialogueDataModule, rows: Sequence[int], written: Sequence[Written]
 ) -> tuple[dict[str, Score], dict[str, str]]:
     examples = [data.examples[row] for row in rows]
-    gold = [data.dialogues[example.dialogue].turns[example.turn].text for example in examples]
+    gold = _gold(data, rows)
     responses = [entry.response for entry in written]
     groups = data.row_groups[list(rows)]
     intervals = generation_intervals(responses, gold, groups) if rows else {}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from datamodules.files import replacing_path
 from lightning_modules.networks.bi_encoder import BiEncoder
+from sharing import shared
 
 __all__ = ["SeekerCache", "save_states"]
 
@@ -95,6 +96,16 @@ class SeekerCache:
 
 
 def _states(
+    network: BiEncoder, posts: Sequence[npt.NDArray[np.int32]], pad_id: int, device: torch.device, cache: Path | None
+) -> Tensor:
+    return shared(
+        "seeker states",
+        lambda: _key(network, posts, device),
+        lambda: _stored_states(network, posts, pad_id, device, cache),
+    )
+
+
+def _stored_states(
     network: BiEncoder, posts: Sequence[npt.NDArray[np.int32]], pad_id: int, device: torch.device, cache: Path | None
 ) -> Tensor:
     file = cache / "seeker" / f"{_key(network, posts, device)}.safetensors" if cache is not None else None

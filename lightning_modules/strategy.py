@@ -29,9 +29,9 @@ from metrics.evaluation import Score
 from metrics.loss import OrderedMean
 from metrics.row_table import RowTable
 from metrics.strategies import StrategyRows, confusion, evaluate_strategies, preference_bias, strategy_scores
-from pretrained import load_encoder, load_tokenizer
+from pretrained import encoder_window, load_encoder, load_tokenizer
 
-__all__ = ["StrategyClassifier", "encoder_window"]
+__all__ = ["StrategyClassifier"]
 
 Stage = Literal["validation", "test"]
 _SHOWN = (
@@ -43,14 +43,6 @@ _SHOWN = (
     "preference_bias",
     "calibration_error",
 )
-
-
-def encoder_window(config: dict[str, Any]) -> int | None:
-    """Tokens that an encoder of absolute positions reads at most; None where there is no limit."""
-    limit = config.get("max_position_embeddings")
-    if limit is None:
-        return None
-    return int(limit) - (config.get("pad_token_id", 0) + 1 if config["model_type"] in ("roberta", "xlm-roberta") else 0)
 
 
 class StrategyClassifier(L.LightningModule):

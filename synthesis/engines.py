@@ -199,9 +199,12 @@ class Engine(ABC):
                     raise UserError(f"the engine doesn't answer: {error}; {kept}") from None
                 await asyncio.sleep(retry.pause(tries, error.retry_after))
 
+    @abstractmethod
     def outside(self) -> list[str]:
-        """Addresses outside this machine, and not allowed for clinical text, that prompts are sent to."""
-        return []
+        """Addresses outside this machine, and not allowed for clinical text, that prompts are sent to.
+
+        Every engine has to say: none is taken for local because its author forgot.
+        """
 
     def check_sources(self, sources: frozenset[str]) -> None:
         """Refuses prompts that hold rows of a source which must not leave this machine; called before every call.

@@ -75,6 +75,10 @@ class HuggingFaceEngine(Engine):
             "dtype": self.dtype,
         }
 
+    def outside(self) -> list[str]:
+        """Nothing leaves this process."""
+        return []
+
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""
         longest = getattr(self._model.config, "max_position_embeddings", None)

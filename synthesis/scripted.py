@@ -114,6 +114,10 @@ class ScriptedEngine(Engine):
         """See `Engine.identity`."""
         return {"engine": "scripted", "model": self.name, "revision": short_hash([self.hits, *self.failures])}
 
+    def outside(self) -> list[str]:
+        """Nothing leaves this process."""
+        return []
+
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""
         await asyncio.sleep(self.delay)

@@ -158,6 +158,10 @@ class ScorerEngine(Engine):
         """See `Engine.identity`."""
         return {"engine": "scorer", "model": self.name, "revision": ""}
 
+    def outside(self) -> list[str]:
+        """Nothing leaves this process."""
+        return []
+
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""
         texts = json.loads(request.messages[0]["content"])

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+import cli
 from audit.command import main
 from errors import UserError
 
@@ -155,6 +156,37 @@ def test_what_the_turns_of_a_dialogue_give_away_is_found(files):
     assert checks["personal data"]["found"] == "1 rows"
 
 
+def test_labels_are_compared_with_what_was_asked_for(files):
+    folder, synthetic, _, _ = files
+    lines = [json.loads(line) for line in (folder / "s.jsonl").read_text().splitlines()]
+    for number, row in enumerate(lines):
+        level = row["levels"]["explorations"]
+        row["target"] = {"mechanism": "explorations", "level": (level + 1) % 3 if number < 15 else level}
+    (folder / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    main([synthetic, "--encoder", "tfidf", "--output", str(folder / "out")])
+    values = json.loads((folder / "out" / "audit.json").read_text())["values"]
+    assert values["quality/agreement/intended-label/explorations/accuracy"]["value"] == 0.75
+    assert "quality/agreement/intended-label/emotional_reactions/accuracy" not in values
+    assert (
+        "**Levels by the label**: the intended one in 75 % of 60 in explorations."
+        in (folder / "out" / "audit.md").read_text()
+    )
+
+
+def test_where_no_row_may_be_selected_the_page_is_written_all_the_same(files):
+    folder, synthetic, _, _ = files
+    judge = _rows(folder / "judge.jsonl", 0, 60, generator="g")
+    text = re.sub(r'"explorations": \d', '"explorations": 0', (folder / "judge.jsonl").read_text())
+    (folder / "judge.jsonl").write_text(text.replace('"emotional_reactions": 0', '"emotional_reactions": 2'))
+    lines = (folder / "s.jsonl").read_text().replace('"emotional_reactions": 1', '"emotional_reactions": 0')
+    (folder / "s.jsonl").write_text(lines)
+    assert (
+        main([synthetic, "--judge", judge, "--encoder", "tfidf", "--output", str(folder / "o"), "--select", "9"]) == 0
+    )
+    assert (folder / "o" / "selected.jsonl").read_text() == ""
+    assert "| level not confirmed by judge | 60 |" in (folder / "o" / "audit.md").read_text()
+
+
 def test_a_judges_levels_are_compared(files):
     folder, synthetic, _, _ = files
     judge = folder / "judge.jsonl"
@@ -181,6 +213,12 @@ def test_a_judges_levels_are_compared(files):
 def test_what_cannot_be_done_is_said(arguments, said):
     with pytest.raises(UserError, match=said):
         main(arguments)
+
+
+def test_without_scikit_learn_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert cli.main(["audit", _rows(tmp_path / "s.jsonl", 0, 9)]) == 2
+    assert capsys.readouterr().err == "error: the audit needs scikit-learn: pip install 'attune[audit]'\n"
 
 
 def test_new_canaries_are_written(tmp_path, capsys):

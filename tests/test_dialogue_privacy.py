@@ -6,15 +6,12 @@ What `respond` writes is asked for; everything else it leaves is searched too.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from running import ROOT, Ran, lines, run, succeed
+from running import Ran, lines, run, succeed
 from tiny_dialogues import SEEKER, SUPPORTER, responder_config, strategy_config, write_esconv
-from tracked import wandb_records
+from tracked import tracked_fit, wandb_records
 
 MARK = "qzxclinical"
 """In every clinical text, a word of its own and inside words."""
@@ -83,17 +80,9 @@ def assert_private(place: Path, ran: Ran | None = None, *, but: tuple[str, ...] 
 
 @pytest.fixture(scope="module")
 def tracked(place: Path, file: Path) -> Ran:
-    """A real process with W&B; clinical dialogues train, validate and test."""
-    places = {name: str(place / "home" / name) for name in ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
-    environment = os.environ | places | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
-    options = ["--config", str(file), "--logger", "wandb", "--data.mix.mode", "ratio"]
-    options += ["--data.mix.weights", '{"esconv": 0.5, "clinical": 0.5}', "--data.test_on", "clinical"]
-    words = [sys.executable, str(ROOT / "cli.py"), "fit", *options]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=280, env=environment, cwd=place / "tmp", check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    """Clinical dialogues train, validate and test."""
+    options = ["--data.mix.mode", "ratio", "--data.mix.weights", '{"esconv": 0.5, "clinical": 0.5}']
+    return tracked_fit(place, "--config", file, *options, "--data.test_on", "clinical")
 
 
 def test_the_search_would_find_it(clinical: Path) -> None:

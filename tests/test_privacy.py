@@ -1,15 +1,12 @@
 """Not a byte of a clinical text leaves in logs, trackers, messages, caches or predictions, unless it is asked for."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from running import ROOT, Ran, config, lines, run, succeed
+from running import Ran, config, lines, run, succeed
 from tiny import tiny_pairs, write_epitome, write_jsonl
-from tracked import wandb_records
+from tracked import tracked_fit, wandb_records
 
 from datamodules.records import Pair
 
@@ -64,17 +61,9 @@ def assert_private(place: Path, ran: Ran | None = None) -> None:
 
 @pytest.fixture(scope="module")
 def tracked(place: Path, file: Path) -> Ran:
-    """A real process, so that all of its standard output and error is seen, with W&B; clinical rows train and test."""
-    places = {name: str(place / "home" / name) for name in ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
-    environment = os.environ | places | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
-    options = ["--config", str(file), "--logger", "wandb", "--data.mix.mode", "ratio"]
-    options += ["--data.mix.weights", '{"reddit": 0.5, "clinical": 0.5}', "--data.test_on", "clinical"]
-    words = [sys.executable, str(ROOT / "cli.py"), "fit", *options]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=280, env=environment, cwd=place / "tmp", check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    """Clinical rows train and test."""
+    options = ["--data.mix.mode", "ratio", "--data.mix.weights", '{"reddit": 0.5, "clinical": 0.5}']
+    return tracked_fit(place, "--config", file, *options, "--data.test_on", "clinical")
 
 
 def test_the_search_would_find_it(place: Path, clinical: Path) -> None:

@@ -29,6 +29,7 @@ from lightning_modules.networks.responder import (
     build_small,
     train_tokenizer,
 )
+from lightning_modules.responder_scores import token_embedder
 
 LABELS = ["Comforting", "Exploration", "Action", "Others"]
 NAMES = ("NoPolicy", "RandomPolicy", "ModelPolicy", "OraclePolicy")
@@ -261,6 +262,28 @@ def test_the_pretrained_model_is_scored_without_training(place, base, esconv):
     assert [line[0] for line in rows if ".073" in line] == ["(untrained)"]
     quantised = run("fit", "--config", config, "--model.weights", "4bit")
     assert "quantised weights of a pretrained model don't train; add --model.lora" in quantised.err
+
+
+def test_bert_score_by_an_encoder(config, encoder, fitted):
+    embed = token_embedder(encoder)
+    assert embed("What happened?").shape[1] == 16
+    assert embed("").shape == (0, 16)
+    ran = succeed("test", "--ckpt_path", fitted.folder, "--run_name", "bert", "--model.bert_score", encoder)
+    entry = scores(ran.folder)["test/none/bert_score"]
+    assert 0 < entry["value"] < 100
+    assert entry["protocol"]["metric_variant"].startswith(f"bertscore f1, {encoder}, last layer, no idf")
+    assert "bert_score" in ran.out
+    assert "bert_score" not in fitted.out
+
+
+def test_a_responder_that_learnt_no_tags_cannot_choose(config, esconv, tmp_path):
+    options = ("--config", config, "--model.tag_in_loss", "false", "--trainer.max_steps", "1")
+    refused = run("fit", *options, "--run_name", "cannot")
+    assert (refused.status, refused.err.count("can't choose")) == (2, 1)
+    policy = "[{class_path: inference.policies.RandomPolicy}]"
+    folder = succeed("fit", *options, "--run_name", "untagged-loss", "--model.policies", policy).folder
+    refused = run("respond", esconv, "--checkpoint", folder, "--policy", "model", "--output", tmp_path / "o.jsonl")
+    assert (refused.status, refused.err.count("can't choose")) == (2, 1)
 
 
 def test_8_bit_adamw_trains_the_responder(config):

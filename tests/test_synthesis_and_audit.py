@@ -1,61 +1,32 @@
 """From prompts with clinical text to rows that may leave, or not: `synthesize`, `audit` and the files between them."""
 
 import json
-import random
+import re
 from pathlib import Path
 
 import pytest
-import yaml
+from clinic import synthesize, write_clinical
 
 import cli
 from errors import UserError
+from synthesis.engines import Engine, Reply, Usage
+from synthesis.examples import ExampleOptions
 from synthesis.push import check_shareable
+from synthesis.run import synthesize as run
+from synthesis.settings import Settings
+from synthesis.targets import Targets
 
 ROOT = Path(__file__).parents[1]
-WHO = ["sister", "neighbour", "teacher", "cousin", "landlord", "coach", "boss", "aunt", "flatmate", "doctor"]
-WHAT = ["left", "shouts", "drinks", "moved", "lied", "cried", "called", "waits", "smokes", "sings"]
-WHERE = ["kitchen", "station", "garden", "office", "hall", "bus", "attic", "clinic", "school", "shop"]
-SAY = ["heavy", "lonely", "unfair", "sad", "loud", "strange", "quiet", "bitter", "tiring", "grim"]
-
-
-def write_clinical(path, seed):
-    """240 pairs of the clinic, of one source whatever the seed."""
-    dice = random.Random(seed)
-    rows = []
-    for number in range(240):
-        who, what, where, say = (dice.choice(words) for words in (WHO, WHAT, WHERE, SAY))
-        moods = " and ".join(dice.choice(SAY) for _ in range(5))
-        rows.append(
-            {
-                "id": f"{seed}-{number}",
-                "source": "clinical",
-                "seeker_post": f"My {who} {what} near the {where}, {moods}.",
-                "response_post": f"That is {say}. Does the {dice.choice(WHERE)} feel {dice.choice(SAY)} to your {who}?",
-                "levels": {"explorations": number % 3},
-            }
-        )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 @pytest.fixture
 def held(tmp_path, monkeypatch):
     """The folder of a run whose prompts held clinical text."""
     monkeypatch.chdir(ROOT)
-    write_clinical(tmp_path / "clinic.jsonl", 1)
+    write_clinical(tmp_path / "clinical.jsonl", 1)
     write_clinical(tmp_path / "unseen.jsonl", 2)
-    assert synthesize(tmp_path) == 0
+    assert synthesize(tmp_path, tmp_path / "out") == 0
     return tmp_path / "out"
-
-
-def synthesize(folder, *options):
-    examples = {"files": [str(folder / "clinic.jsonl")], "source": "clinical", "per_prompt": 2}
-    extra = folder / "examples.yaml"
-    extra.write_text(
-        yaml.safe_dump({"examples": examples, "targets": {"mechanisms": ["explorations"], "dialogues": 60}})
-    )
-    config = ["--config", "configs/synthesis/scripted.yaml", "--config", str(extra)]
-    return cli.main(["synthesize", *config, "--output", str(folder / "out"), *options])
 
 
 def audit(held, *options, rows="held.jsonl"):
@@ -64,7 +35,7 @@ def audit(held, *options, rows="held.jsonl"):
 
 
 def export(held, *options):
-    real, unseen = held.parent / "clinic.jsonl", held.parent / "unseen.jsonl"
+    real, unseen = held.parent / "clinical.jsonl", held.parent / "unseen.jsonl"
     return audit(held, "--real", real, "--test", unseen, "--export", held / "rows.jsonl", *options)
 
 
@@ -83,7 +54,7 @@ def test_rows_are_held_until_the_audit_passes(held, capsys):
 
 
 def test_rows_that_copy_stay_until_someone_signs(held, capsys):
-    copied = json.loads((held.parent / "clinic.jsonl").read_text().splitlines()[0])
+    copied = json.loads((held.parent / "clinical.jsonl").read_text().splitlines()[0])
     text = (held / "held.jsonl").read_text().splitlines()
     row = json.loads(text[0])
     row["seeker_post"] = f"{copied['seeker_post']} {copied['response_post']}"
@@ -98,8 +69,43 @@ def test_rows_that_copy_stay_until_someone_signs(held, capsys):
     check_shareable(held)
 
 
+class Parrot(Engine):
+    """Repeats the first post that it is shown, secret and all, as the seeker's turn."""
+
+    name, concurrency = "parrot", 4
+
+    def identity(self):
+        return {"engine": "parrot", "model": "parrot", "revision": ""}
+
+    def outside(self):
+        return []
+
+    async def complete(self, request):
+        shown = re.search(r'"seeker_post": "([^"]*)"', request.messages[-1]["content"])
+        return Reply(json.dumps({"seeker_post": shown[1], "response_post": "I see."}), Usage())
+
+
+def test_canaries_of_the_prompts_are_found_in_rows_that_repeat_them(held):
+    secrets = held.parent / "canaries.jsonl"
+    assert cli.main(["audit", "--new_canaries", str(secrets)]) == 0
+    examples = ExampleOptions([str(held.parent / "clinical.jsonl")], "clinical", 1, str(secrets))
+    targets = Targets(dialogues=90, methods=["standalone"], mechanisms=["explorations"])
+    folder = held.parent / "parrot"
+    settings = Settings(Parrot(), "configs/synthesis/prompts/empathy.yaml", targets, "none", examples=examples)
+    assert run(settings, folder).unmet == {}
+    assert audit(folder, "--canaries", secrets) == 0
+    content = json.loads((held.parent / "audit" / "audit.json").read_text())
+    assert content["values"]["privacy/canaries/said_aloud"]["value"] > 0.9
+    assert content["values"]["privacy/canaries/auc"]["value"] > 0.9
+    assert not next(check for check in content["checks"] if check["name"] == "canaries")["passed"]
+    assert audit(held, "--canaries", secrets) == 0
+    content = json.loads((held.parent / "audit" / "audit.json").read_text())
+    assert content["values"]["privacy/canaries/said_aloud"]["value"] == 0
+    assert next(check for check in content["checks"] if check["name"] == "canaries")["passed"]
+
+
 def test_a_release_is_of_these_rows_only(held):
     export(held)
-    assert synthesize(held.parent, "--targets.dialogues", "66") == 0
+    assert synthesize(held.parent, held, "--targets.dialogues", "66") == 0
     with pytest.raises(UserError, match="not pushed"):
         check_shareable(held)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_language_model
 
 from errors import UserError
 from synthesis.command import build_parser, main
@@ -64,6 +65,14 @@ def test_the_strategy_config_runs_too(tmp_path):
         assert [turn["speaker"] for turn in row["turns"]] == ["seeker", "supporter"] * 3
         assert all(("strategy" in turn) == (turn["speaker"] == "supporter") for turn in row["turns"])
         assert row["turns"][-1]["strategy"] == row["target"]["strategy"]
+
+
+def test_the_config_of_models_in_this_process_runs(tmp_path):
+    model = str(tiny_language_model.build_babbler(tmp_path / "babbler"))
+    options = ["--engine.init_args.model", model, "--output", str(tmp_path / "out"), *tiny_language_model.BABBLING]
+    assert main(["--config", "configs/synthesis/hf_nf4.yaml", *options]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text().splitlines()]
+    assert [row["target"]["level"] for row in rows] == [0, 1, 2]
 
 
 def test_unmet_quotas_are_told_and_the_exit_status_is_1(tmp_path, capsys):

@@ -99,12 +99,24 @@ def check(output, dialogues):
     return calls
 
 
-def test_a_run_against_transformers_serve_and_its_resume(model, tmp_path):
+@pytest.fixture(scope="module")
+def server(model):
     with serving(model) as (_, port):
-        assert synthesize(settings(model, port, 3), tmp_path).unmet == {}
-        first = check(tmp_path, 3)
-        assert synthesize(settings(model, port, 6), tmp_path).unmet == {}
-        assert check(tmp_path, 6)[: len(first)] == first
+        yield port
+
+
+def test_a_run_against_transformers_serve_and_its_resume(model, tmp_path, server):
+    assert synthesize(settings(model, server, 3), tmp_path).unmet == {}
+    first = check(tmp_path, 3)
+    assert synthesize(settings(model, server, 6), tmp_path).unmet == {}
+    assert check(tmp_path, 6)[: len(first)] == first
+
+
+def test_the_config_of_compatible_servers_runs(model, tmp_path, server):
+    engine = ["--engine.init_args.model", model, "--engine.init_args.base_urls", f"[http://127.0.0.1:{server}/v1]"]
+    config = ["--config", "configs/synthesis/openai_compatible.yaml", "--output", str(tmp_path), *engine]
+    assert cli.main(["synthesize", *config, *tiny_language_model.BABBLING]) == 0
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.slow

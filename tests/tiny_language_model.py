@@ -1,5 +1,11 @@
 """A language model of a few thousand random weights with a tokenizer of its own, as files."""
 
+BABBLING = [
+    "--targets.dialogues=3", "--targets.methods=[standalone]", "--targets.mechanisms=[explorations]",
+    "--targets.spare=9", "--writing.max_tokens=32", "--judging={temperature: 1.0, max_tokens: 32}", "--repeats=9",
+]  # fmt: skip
+"""Options of `synthesize` with which the model of `build_babbler` gets something done."""
+
 SENTENCES = [
     "I feel low and can't sleep.",
     "I am sorry to hear that. What keeps you awake?",
@@ -67,7 +73,7 @@ def build_babbler(folder):
     ).save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=len(vocabulary), hidden_size=64, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
         max_position_embeddings=4096, bos_token_id=0, eos_token_id=[1, 2], pad_token_id=1,
     )  # fmt: skip
     model = LlamaForCausalLM(config)

@@ -1,9 +1,13 @@
-"""What a tracker was told."""
+"""A run with a tracker, and what the tracker was told."""
 
+import os
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+from running import ROOT, Ran
 from wandb.proto.wandb_internal_pb2 import Record
 
 
@@ -32,3 +36,15 @@ def records_of(file: Path) -> list[Record]:
             records.append(Record.FromString(parts))
             parts = b""
     return records
+
+
+def tracked_fit(place: Path, *options: object) -> Ran:
+    """`fit` with W&B in a real process, so that all of its output is seen; caches lie in `place` too."""
+    places = {name: str(place / "home" / name) for name in ("HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    environment = os.environ | places | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")}
+    words = [sys.executable, str(ROOT / "cli.py"), "fit", "--logger", "wandb", *map(str, options)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=280, env=environment, cwd=place / "tmp", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)

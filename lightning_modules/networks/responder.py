@@ -83,6 +83,7 @@ class ResponderSpec:
         weights: How its weights are loaded.
         lora: `Lora`'s fields, or None where all weights train.
         config: `config.to_dict()` of the language model; empty with adapters, which need its files anyway.
+        tag_in_loss: Whether it has learnt to predict tags.
     """
 
     labels: list[str]
@@ -92,6 +93,7 @@ class ResponderSpec:
     weights: Weights = "full"
     lora: dict[str, Any] | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    tag_in_loss: bool = True
 
     def to_state(self) -> dict[str, Any]:
         """As plain values for a checkpoint."""

@@ -1,0 +1,139 @@
+"""Grids as data: expansion, flags, refusals, the dry run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from running import ROOT, run, succeed
+from tiny_grid import tiny_grid
+
+from errors import UserError
+from experiments.grid import read_grid
+
+
+def write(tmp_path: Path, **content: object) -> Path:
+    (tmp_path / "base.yaml").write_text("seed_everything: 1\n", encoding="utf-8")
+    file = tmp_path / "grid.yaml"
+    file.write_text(yaml.safe_dump({"base": str(tmp_path / "base.yaml"), **content}, sort_keys=False), encoding="utf-8")
+    return file
+
+
+FACTORS = {
+    "generator": {"values": {"gpt 3": {"data.synthetic": "a b.jsonl"}, "falcon": {"data.synthetic": "f.jsonl"}}},
+    "count": {"option": "data.mix.count", "range": [0, 60, 30]},
+    "seed": {"option": ["seed_everything", "data.mix.seed"], "values": [12]},
+}
+
+
+def test_first_factor_turns_slowest_and_flags_are_those_of_fit(tmp_path: Path) -> None:
+    file = write(tmp_path, factors=FACTORS, set={"model.mechanisms": ["explorations"], "data.clinical": None})
+    points = read_grid(file, {"data.reddit": "r"}).points()
+    assert [point.name for point in points] == [
+        "gpt_3-0-12", "gpt_3-30-12", "gpt_3-60-12", "falcon-0-12", "falcon-30-12", "falcon-60-12",
+    ]  # fmt: skip
+    assert points[1].values == {"generator": "gpt 3", "count": 30, "seed": 12}
+    assert points[1].flags() == [
+        "--config", str(tmp_path / "base.yaml"), '--model.mechanisms=["explorations"]', "--data.clinical=null",
+        "--data.reddit=r", "--data.synthetic=a b.jsonl", "--data.mix.count=30", "--seed_everything=12",
+        "--data.mix.seed=12", "--keep_checkpoints=false",
+    ]  # fmt: skip
+    assert "'--data.synthetic=a b.jsonl'" in points[1].command()
+
+
+def test_options_where_another_is_missing(tmp_path: Path) -> None:
+    without = {"data.clinical": {"data.test_on": "reddit", "data.split.test": 0.2}}
+    file = write(tmp_path, factors=FACTORS, without=without, set={"data.test_on": "clinical"})
+    held_out = read_grid(file).points()[0]
+    assert {"--data.test_on=reddit", "--data.split.test=0.2"} <= set(held_out.flags())
+    clinical = read_grid(file, {"data.clinical": "c.csv"}).points()[0]
+    assert "--data.test_on=clinical" in clinical.flags()
+    assert "--data.split.test=0.2" not in clinical.flags()
+    asked = read_grid(file, {"data.split.test": "0.5"}).points()[0]
+    assert "--data.split.test=0.5" in asked.flags()
+
+
+def test_a_value_may_bring_a_config_and_checkpoints_may_stay(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("{}", encoding="utf-8")
+    factors = {"variant": {"values": {"one": {"config": str(other)}}}}
+    point = read_grid(write(tmp_path, factors=factors, checkpoints=True)).points()[0]
+    assert point.flags() == ["--config", str(tmp_path / "base.yaml"), "--config", str(other)]
+
+
+def test_what_is_written_down_is_the_same_grid(tmp_path: Path) -> None:
+    grid = read_grid(write(tmp_path, factors=FACTORS, without={"data.clinical": {"data.test_on": "reddit"}}))
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({**grid.to_dict(), "tested_on": "reddit"}, sort_keys=False), encoding="utf-8")
+    assert read_grid(file).points() == grid.points()
+
+
+def test_digest_follows_options_and_config_contents(tmp_path: Path) -> None:
+    file = write(tmp_path, factors=FACTORS)
+    first, second = read_grid(file).points()[:2]
+    assert first.digest != second.digest
+    assert first.digest == read_grid(file).points()[0].digest
+    assert first.digest != read_grid(file, {"trainer.max_steps": "1"}).points()[0].digest
+    (tmp_path / "base.yaml").write_text("seed_everything: 2\n", encoding="utf-8")
+    assert first.digest != read_grid(file).points()[0].digest
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    factors = {"count": {"values": [1]}, "seed": {"option": "seed_everything"}}
+    file = write(tmp_path, base="nowhere.yaml", factors=factors, facters={}, report={"kind": "curves", "x": "cuont"})
+    with pytest.raises(UserError) as caught:
+        read_grid(file)
+    text = str(caught.value)
+    for part in (
+        "facters",
+        "nowhere.yaml",
+        "factor 'count'",
+        "factor 'seed': no values",
+        "'cuont'",
+        "metrics is missing",
+    ):
+        assert part in text
+
+
+def test_runs_of_one_name_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, factors={"count": {"option": "data.mix.count", "values": [30, 30]}})
+    with pytest.raises(UserError, match="two runs would be called '30'"):
+        read_grid(file).points()
+
+
+def test_dry_run_prints_each_run_and_reads_nothing(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    file = tiny_grid(tmp_path, encoder, tmp_path / "no such corpus", seconds_a_point=30)
+    code = (
+        f"import sys, cli\nstatus = cli.main(['experiment', {str(file)!r}, '--dry_run', '--data.max_tokens', '32'])\n"
+        "assert not {'torch', 'lightning', 'transformers', 'numpy'} & set(sys.modules), 'heavy imports'\n"
+        "sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *lines, guess = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(f"python cli.py fit --config {tmp_path / 'base.yaml'} ") for line in lines)
+    assert "--data.mix.count=6" in lines[1]
+    assert "--data.max_tokens=32" in lines[1]
+    assert guess == (
+        "4 points, 4 to run; about 2 min one after the other, at 30 s a point, as the grid's seconds_a_point says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dry_runs"], "did you mean --dry_run?"),
+        (["--data.reddit"], "has no value"),
+        ([], "--output is missing"),
+    ],
+)
+def test_options_are_checked(tmp_path: Path, words: list[str], said: str) -> None:
+    ran = run("experiment", write(tmp_path, factors=FACTORS), *words)
+    assert ran.status == 2
+    assert said in ran.err
+
+
+def test_help() -> None:
+    assert "--retry_failed" in succeed("experiment", "--help").out

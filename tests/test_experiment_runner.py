@@ -1,0 +1,230 @@
+"""The runner: the numbers of `fit`, resumable, several processes, failures, what it leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running import ROOT, Ran, run, run_apart, scores, start_apart, succeed
+from tiny import tiny_pairs, write_jsonl
+from tiny_grid import metrics, tiny_grid
+
+from experiments.grid import read_grid
+from experiments.runner import Runner
+
+NAMES = ["explorations-0-3", "explorations-6-3", "interpretations-0-3", "interpretations-6-3"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, encoder: str, reddit: Path) -> Path:
+    return tiny_grid(tmp_path_factory.mktemp("grid"), encoder, reddit)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experiment") / "tiny"
+
+
+@pytest.fixture(scope="module")
+def whole(file: Path, output: Path) -> Ran:
+    """The uninterrupted grid. Tests must not write into its folder."""
+    return succeed("experiment", file, "--output", output)
+
+
+def ledger(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    with (output / "results.csv").open(encoding="utf-8", newline="") as rows:
+        return list(csv.DictReader(rows))
+
+
+def test_it_leaves_run_folders_ledger_and_table(whole: Ran, output: Path) -> None:
+    assert whole.out.splitlines() == ["4 of 4 points done, 0 failed", str(output / "results.csv")]
+    assert "interpretations-6-3 done; 4 of 4 points done, 0 failed, about 0 s left" in whole.err
+    assert sorted(path.name for path in output.iterdir()) == [
+        "claims", "experiment.yaml", "ledger.jsonl", "results.csv", "runs",
+    ]  # fmt: skip
+    assert not list((output / "claims").iterdir())
+    assert sorted(path.name for path in (output / "runs" / NAMES[0]).iterdir()) == [
+        "config.yaml", "environment.json", "log.txt", "manifest.json", "metrics.csv", "metrics.json",
+        "predictions.html", "predictions.jsonl",
+    ]  # fmt: skip
+    settings = yaml.safe_load((output / "runs" / NAMES[0] / "config.yaml").read_text(encoding="utf-8"))
+    assert settings["runs"] == str(output / "runs")
+    assert [(event["event"], event["point"]) for event in ledger(output)] == [("done", name) for name in NAMES]
+
+
+def test_the_table_says_what_the_runs_say(whole: Ran, output: Path) -> None:
+    rows = table(output)
+    assert [row["point"] for row in rows] == NAMES
+    for row in rows:
+        found = scores(output / "runs" / row["point"])
+        key = f"test/{row['mechanism']}/level_f1_macro"
+        assert float(row[key]) == found[key]["value"]
+        assert [float(row[f"{key}/low"]), float(row[f"{key}/high"])] == [found[key]["low"], found[key]["high"]]
+        protocol = found[key]["protocol"]
+        assert row["split_hash"] == protocol["split_hash"]
+        assert (row["tested_on"], row["protocol"], row["seed"], row["checkpoint"]) == ("reddit", "base", "3", "last")
+    assert rows[0]["test/interpretations/level_f1_macro"] == ""
+    assert rows[1]["count"] == "6"
+    described = yaml.safe_load((output / "experiment.yaml").read_text(encoding="utf-8"))
+    assert described["tested_on"] == "reddit"
+
+
+def test_each_point_is_the_fit_that_it_stands_for(whole: Ran, output: Path, file: Path, tmp_path: Path) -> None:
+    """One as a fresh process, the others here in another order, all byte for byte."""
+    points = read_grid(file).points()
+    apart = run_apart(tmp_path, "fit", *points[1].flags(), "--runs", tmp_path / "apart", OMP_NUM_THREADS="1")
+    assert apart.status == 0, apart.err
+    folders = [(points[1], apart.folder)]
+    for point in reversed(points[2:]):
+        folders.append((point, succeed("fit", *point.flags(), "--runs", tmp_path / "here").folder))
+    for point, folder in folders:
+        for name in ("metrics.json", "manifest.json", "predictions.jsonl", "metrics.csv"):
+            assert (folder / name).read_bytes() == (output / "runs" / point.name / name).read_bytes(), point.name
+        assert not (folder / "checkpoints").exists()
+
+
+def test_checkpoints_make_no_difference_to_the_numbers(whole: Ran, output: Path, file: Path, tmp_path: Path) -> None:
+    flags = [flag for flag in read_grid(file).points()[0].flags() if "keep_checkpoints" not in flag]
+    kept = succeed("fit", *flags, "--runs", tmp_path).folder
+    assert (kept / "checkpoints" / "last.ckpt").is_file()
+    assert (kept / "metrics.json").read_bytes() == metrics(output)[NAMES[0]]
+    best = [*flags, "--test_checkpoint=best", "--data.split.validation=0.1", "--trainer.max_steps=-1"]
+    first, second = (
+        succeed("fit", *best, *more, "--runs", tmp_path).folder for more in ([], ["--keep_checkpoints=false"])
+    )
+    assert (first / "metrics.json").read_bytes() == (second / "metrics.json").read_bytes()
+    assert scores(second)["test/level_accuracy"]["protocol"]["checkpoint"] == "best"
+    assert not (second / "checkpoints").exists()
+    refused = run("fit", *flags, "--keep_checkpoints=false", "--checkpoint_every_n_steps", 2, "--runs", tmp_path)
+    assert refused.status == 2
+    assert "leave one out" in refused.err
+
+
+def test_started_again_it_repeats_nothing(whole: Ran, output: Path, file: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (output / "runs").rglob("*")}
+    again = succeed("experiment", file, "--output", output)
+    assert again.out == whole.out
+    assert len(ledger(output)) == 4
+    assert {path: path.stat().st_mtime_ns for path in (output / "runs").rglob("*")} == before
+    guess = succeed("experiment", file, "--output", output, "--dry_run").out.splitlines()[-1]
+    assert "4 points, 0 to run" in guess
+    assert f"as the 4 finished points in {output} took" in guess
+    other = run("experiment", file, "--output", output, "--trainer.max_steps", 2)
+    assert other.status == 2
+    assert "was run with other options" in other.err
+
+
+def test_a_failed_point_stops_nothing_and_is_tried_again_when_asked(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    late = tmp_path / "late.jsonl"
+    factors = {
+        "source": {"values": {"late": {"data.synthetic": str(late)}, "none": {}}},
+        "seed": {"option": "seed_everything", "values": [3]},
+    }
+    file = tiny_grid(tmp_path, encoder, reddit, factors=factors, report={}, set={})
+    output = tmp_path / "out"
+    first = run("experiment", file, "--output", output)
+    assert first.status == 1
+    assert "1 of 2 points done, 1 failed" in first.out
+    assert f"failed (1): {late}" in first.out
+    assert [event["event"] for event in ledger(output)] == ["failed", "done"]
+    assert [row["point"] for row in table(output)] == ["none-3"]
+    assert not (output / "runs" / "late-3").exists()
+    write_jsonl(late, tiny_pairs(12, "synthetic", seed=5))
+    assert run("experiment", file, "--output", output).status == 1, "a failure is not tried again unasked"
+    assert len(ledger(output)) == 2
+    succeed("experiment", file, "--output", output, "--retry_failed")
+    assert [event["event"] for event in ledger(output)] == ["failed", "done", "done"]
+
+
+def test_clinical_rows_test_and_their_absence_is_said(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    clinical = write_jsonl(tmp_path / "clinical.jsonl", tiny_pairs(20, "clinical", seed=9))
+    without = {"data.clinical": {"data.test_on": "reddit", "data.split.test": 0.2}}
+    factors = {"seed": {"option": "seed_everything", "values": [3]}}
+    fixed = {
+        "data.test_on": "clinical",
+        "data.split.test": 0.0,
+        "data.leakage": "drop",
+        "model.mechanisms": ["explorations"],
+    }
+    file = tiny_grid(tmp_path, encoder, reddit, factors=factors, report={}, set=fixed, without=without)
+    succeed("experiment", file, "--output", tmp_path / "clinical", "--data.clinical", clinical)
+    held_out = succeed("experiment", file, "--output", tmp_path / "reddit")
+    assert "no --data.clinical is given; every run gets --data.test_on reddit, --data.split.test 0.2" in held_out.err
+    for source, rows in (("clinical", 20), ("reddit", 16)):
+        assert [row["tested_on"] for row in table(tmp_path / source)] == [source]
+        described = yaml.safe_load((tmp_path / source / "experiment.yaml").read_text(encoding="utf-8"))
+        assert described["tested_on"] == source
+        manifest = json.loads((tmp_path / source / "runs" / "3" / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["splits"]["test"]["rows"] == rows
+        assert manifest["splits"]["train"]["rows"] == (80 if source == "clinical" else 64)
+
+
+def test_workers_share_the_grid(whole: Ran, output: Path, file: Path, tmp_path: Path) -> None:
+    succeed("experiment", file, "--output", tmp_path / "out", "--workers", 2)
+    assert metrics(tmp_path / "out") == metrics(output)
+    assert sorted(event["point"] for event in ledger(tmp_path / "out")) == NAMES
+    assert [row["point"] for row in table(tmp_path / "out")] == NAMES
+
+
+def kill_at_random(file: Path, folder: Path, kills: int, seed: int) -> None:
+    """Starts the grid and kills it after a random time, so many times; then lets it end."""
+    chooser = random.Random(seed)
+    done = 0
+    while done < kills:
+        wait = start_apart(folder, "experiment", file, "--output", folder / "out", name=str(done), OMP_NUM_THREADS="1")
+        number = _pid(wait)
+        time.sleep(chooser.uniform(0.2, 6.0))
+        os.kill(number, 9)
+        assert wait().status in (-9, 0)
+        done += 1
+    ended = run_apart(folder, "experiment", file, "--output", folder / "out", OMP_NUM_THREADS="1")
+    assert ended.status == 0, ended.err
+
+
+def _pid(wait: Any) -> int:
+    """The process behind `start_apart`'s function."""
+    process = next(cell.cell_contents for cell in wait.__closure__ if hasattr(cell.cell_contents, "pid"))
+    return int(process.pid)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_anywhere_it_ends_like_the_uninterrupted_one(
+    whole: Ran, output: Path, file: Path, tmp_path: Path, kills: int
+) -> None:
+    kill_at_random(file, tmp_path, kills, seed=kills)
+    assert metrics(tmp_path / "out") == metrics(output)
+    names = [event["point"] for event in ledger(tmp_path / "out")]
+    assert sorted(names) == NAMES, "every point is finished once"
+    mine = [{**row, "seconds": ""} for row in table(tmp_path / "out")]
+    assert mine == [{**row, "seconds": ""} for row in table(output)]
+    assert not (tmp_path / "out" / "unfinished").exists()
+
+
+def test_memory_stays_flat(file: Path, tmp_path: Path) -> None:
+    """Nothing of a finished run stays alive."""
+    import gc
+
+    from lightning_modules.empathy import EmpathyModule
+
+    Runner(read_grid(file), tmp_path / "out", say=lambda line: None).run()
+    assert not [thing for thing in gc.get_objects() if type(thing) is EmpathyModule]
+
+
+def test_configs_name_their_launch_line_and_result() -> None:
+    files = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+    assert len(files) >= 8
+    for path in files:
+        header = path.read_text(encoding="utf-8").split("title:")[0]
+        assert f"# Run:   python cli.py experiment configs/experiments/{path.name} --output" in header
+        assert "# Result:" in header

@@ -1,0 +1,216 @@
+"""Sweep files: W&B's own expansion gives commands that run, and `sweep --local` runs them without an account."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sweeps
+import yaml
+from running import ROOT, config, run, succeed
+from tiny import tiny_pairs, write_epitome, write_jsonl
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
+from datamodules.records import MECHANISMS
+from errors import UserError
+from experiments.sweep import read_sweep
+
+FILES = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with all that the sweep files name."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    write_epitome(tmp_path / "data" / "epitome-reddit", tiny_pairs(80))
+    pairs = tiny_pairs(300, "synthetic", seed=5)
+    for number, pair in enumerate(pairs):
+        pair.levels, pair.rationales = dict.fromkeys(MECHANISMS, number % 3), {}
+    for name in ("quickstart/pairs", *(f"synthetic/{g}{r}" for g in ("gpt3", "falcon") for r in ("", "_reflexion"))):
+        file = tmp_path / f"{name}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        write_jsonl(file, pairs)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def expanded(settings: dict[str, Any], most: int) -> list[list[str]]:
+    """The commands that a W&B agent would start, by W&B's own code."""
+    commands: list[list[str]] = []
+    runs: list[sweeps.SweepRun] = []
+    while len(commands) < most:
+        known = {name: value for name, value in settings.items() if name != "run_cap"}  # younger than this code
+        suggested = sweeps.next_run(sweeps.SweepConfig(known), runs, validate=True)
+        if suggested is None:
+            break
+        runs.append(suggested)
+        macros = create_sweep_command_args({"args": suggested.config})
+        macros |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [settings["program"]]}
+        words: list[str] = []
+        for chunk in create_sweep_command(list(settings["command"])):
+            macro = chunk[2:-1] if chunk.startswith("${") else None
+            words += macros[macro] if macro else [chunk]
+        commands.append(words)
+    return commands
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_an_agent_starts_runs(path: Path, workplace: Path, encoder: str) -> None:
+    header = path.read_text(encoding="utf-8").split("program:")[0]
+    assert f"python cli.py sweep configs/sweeps/{path.name} --local" in header
+    assert "# Result:" in header
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    words = expanded(settings, 1)[0]
+    assert words[:4] == ["/usr/bin/env", "python", "cli.py", "fit"]
+    small = [
+        "--model.encoder",
+        encoder,
+        "--data.max_tokens",
+        32,
+        "--trainer.max_steps",
+        1,
+        "--trainer.accelerator",
+        "cpu",
+    ]
+    succeed(*words[3:], *small, "--logger", "csv", "--trainer.limit_test_batches", 1)
+
+
+def test_grids_are_those_of_wandb(workplace: Path) -> None:
+    """Every command of W&B's expansion, and no other, in the same order."""
+    for name, count in (("counts", 15), ("generators", 12)):
+        path = workplace / "configs" / "sweeps" / f"{name}.yaml"
+        commands = expanded(yaml.safe_load(path.read_text(encoding="utf-8")), 100)
+        sweep = read_sweep(path)
+        sweep.draw(seed=0, runs=None)
+        assert len(commands) == count == len(sweep.drawn)
+        theirs = [sorted(word for word in words[4:] if "--logger" not in word) for words in commands]
+        ours = [
+            sorted([*(f"--config={file}" for file in point.configs), *point.flags()[2:]]) for point in sweep.points()
+        ]
+        assert sorted(theirs) == sorted(ours)
+
+
+def sweep_file(folder: Path, encoder: str, reddit: Path, **content: Any) -> Path:
+    base = config(
+        folder / "base.yaml", encoder, data={"reddit": str(reddit)}, trainer={"max_steps": 2, "max_epochs": 1}
+    )
+    settings = {
+        "program": "cli.py",
+        "method": "grid",
+        "metric": {"name": "test/level_f1_macro", "goal": "maximize"},
+        "command": [
+            "${env}",
+            "${interpreter}",
+            "${program}",
+            "fit",
+            "--config",
+            str(base),
+            "--logger=wandb",
+            "${args}",
+        ],
+        "parameters": {"seed_everything": {"values": [3, 4]}, "model.lambda_RE": {"value": 0.25}},
+        **content,
+    }
+    file = folder / "tiny_sweep.yaml"
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return file
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with (output / "results.csv").open(encoding="utf-8", newline="") as table:
+        return list(csv.DictReader(table))
+
+
+def test_a_grid_runs_here(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    file = sweep_file(tmp_path, encoder, reddit)
+    ran = succeed("sweep", file, "--local", "--output", tmp_path / "out", "--data.max_tokens", 32)
+    assert ran.out.splitlines()[0] == "2 of 2 points done, 0 failed"
+    assert [(row["point"], row["seed_everything"], row["seed"]) for row in rows(tmp_path / "out")] == [
+        ("001", "3", "3"),
+        ("002", "4", "4"),
+    ]
+    assert not list((tmp_path / "out").rglob("wandb"))
+    settings = yaml.safe_load((tmp_path / "out" / "runs" / "001" / "config.yaml").read_text(encoding="utf-8"))
+    assert settings["model"]["init_args"]["lambda_RE"] == 0.25
+    assert settings["data"]["init_args"]["max_tokens"] == 32
+
+
+def test_random_draws_follow_the_seed_and_their_distributions(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    parameters = {
+        "data.mix.count": {"min": 0, "max": 9},
+        "model.optimisation.lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-3},
+        "data.mix.share": {"distribution": "q_uniform", "min": 0.02, "max": 0.1, "q": 0.02},
+        "model.mechanisms": {"values": [["explorations"], ["interpretations"]]},
+        "model.lambda_RE": {"min": 0.0, "max": 1.0},
+    }
+    file = sweep_file(tmp_path, encoder, reddit, method="random", run_cap=200, parameters=parameters)
+    sweep, again, other = (read_sweep(file) for _ in range(3))
+    sweep.draw(seed=1, runs=None)
+    again.draw(seed=1, runs=None)
+    other.draw(seed=2, runs=5)
+    assert sweep.drawn == again.drawn
+    assert (len(sweep.drawn), len(other.drawn)) == (200, 5)
+    assert sweep.drawn[:5] != other.drawn
+    assert {values["data.mix.count"] for values in sweep.drawn} == set(range(10))
+    assert {values["data.mix.share"] for values in sweep.drawn} == {0.02, 0.04, 0.06, 0.08, 0.1}
+    logs = [math.log10(values["model.optimisation.lr"]) for values in sweep.drawn]
+    assert -5 <= min(logs) < -4.8
+    assert abs(sum(logs) / len(logs) + 4) < 0.15
+    assert {len(values["model.mechanisms"]) for values in sweep.drawn} == {1}
+
+
+def test_bayes_suggests_from_what_it_has_seen(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    parameters = {"model.optimisation.lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2}}
+    file = sweep_file(tmp_path, encoder, reddit, method="bayes", run_cap=2, parameters=parameters)
+    ran = succeed("sweep", file, "--local", "--output", tmp_path / "out")
+    assert ran.out.splitlines()[0] == "2 of 2 points done, 0 failed"
+    before = rows(tmp_path / "out")
+    succeed("sweep", file, "--local", "--output", tmp_path / "out", "--max_runs", 3)
+    after = rows(tmp_path / "out")
+    assert after[:2] == before
+    assert len({row["model.optimisation.lr"] for row in after}) == 3
+
+
+def test_bayes_without_optuna_says_what_to_do(
+    tmp_path: Path, encoder: str, reddit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    file = sweep_file(tmp_path, encoder, reddit, method="bayes", run_cap=2)
+    ran = run("sweep", file, "--local", "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert "install the extra `sweeps`" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"method": "hyperband"}, "method is 'hyperband'"),
+        ({"command": ["${program}"]}, "command holds no `fit`"),
+        ({"parameters": {"a": {"distribution": "normal", "min": 0, "max": 1}}}, "distribution is 'normal'"),
+        ({"parameters": {"a": {"min": 0.0, "max": 1.0}}}, "a grid needs values"),
+        ({"method": "random"}, "give --max_runs"),
+    ],
+)
+def test_what_cannot_run_is_refused(
+    tmp_path: Path, encoder: str, reddit: Path, content: dict[str, Any], said: str
+) -> None:
+    ran = run("sweep", sweep_file(tmp_path, encoder, reddit, **content), "--local", "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert said in ran.err
+
+
+def test_without_local_the_agent_is_named() -> None:
+    ran = run("sweep", FILES[0])
+    assert ran.status == 2
+    assert f"wandb sweep {FILES[0]}" in ran.err
+
+
+def test_all_problems_at_once(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    file = sweep_file(tmp_path, encoder, reddit, method="x", command=[], parameters={"a": {}})
+    with pytest.raises(UserError) as caught:
+        read_sweep(file)
+    assert all(part in str(caught.value) for part in ("method is 'x'", "no `fit`", "parameter 'a'"))
