@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -272,15 +273,21 @@ class TrainingCLI(LightningCLI):
             console="off", disable_code=True, save_code=False, disable_git=True, x_disable_meta=True,
             x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False, host="",
         )  # fmt: skip
-        config = {"attune": {"config": self._plain_config(), "environment": environment()}}
-        return WandbLogger(
+        told = {"config": self._plain_config(), "environment": environment()}
+        logger = WandbLogger(
             name=self.folder.name,
             save_dir=str(self.folder),
             project=options.project,
             offline=os.environ.get("WANDB_MODE") == "offline",
             settings=settings,
-            config=config,
+            config={"attune": told},
         )
+
+        def tell(manifest: Mapping[str, Any]) -> None:
+            logger.experiment.config.update({"attune": {**told, "manifest": manifest}}, allow_val_change=True)
+
+        self.record.tell = tell
+        return logger
 
     def _plain_config(self) -> dict[str, Any]:
         parser = self._parser(self.subcommand)

@@ -71,6 +71,8 @@ class RunRecord(Callback):
         self.write_config = write_config
         self.protocol = dict(protocol)
         self.table = ""
+        self.tell: Callable[[Mapping[str, Any]], None] = lambda manifest: None
+        """Called with the manifest, for a tracker that shows it."""
         self._recorded = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -87,6 +89,7 @@ class RunRecord(Callback):
         self.write_config(config)
         write_json(self.folder / "manifest.json", data.manifest)
         write_json(self.folder / "environment.json", environment())
+        self.tell(data.manifest)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps the curve up to the checkpoint, so that a run resumed from it has all of it."""

@@ -17,7 +17,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from datamodules.records import MECHANISMS
 from errors import UserError
-from experiments.sweep import read_sweep
+from experiments.sweep_file import read_sweep
 
 FILES = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 

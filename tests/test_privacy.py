@@ -115,6 +115,18 @@ def test_texts_are_written_where_they_are_asked_for(tracked: Ran, tmp_path: Path
     assert not [path for path in others if MARK.encode() in path.read_bytes().lower()]
 
 
+def test_a_grid_leaks_nothing(place: Path, file: Path, tmp_path: Path) -> None:
+    grid = tmp_path / "grid.yaml"
+    wrong = tmp_path / "broken.jsonl"
+    wrong.write_text(broken("rationale") + "{", encoding="utf-8")
+    tables = {"right": {}, "wrong": {"data.clinical": str(wrong)}}
+    fixed = {"data.test_on": "clinical", "trainer.max_steps": 1}
+    grid.write_text(json.dumps({"base": str(file), "set": fixed, "factors": {"table": {"values": tables}}}))
+    ran = run("experiment", grid, "--output", place / "grid")
+    assert "1 of 2 points done, 1 failed" in ran.out
+    assert_private(place, ran)
+
+
 def broken(name: str) -> str:
     """A clinical table with something wrong in it that a message could quote."""
     rows = [json.loads(pair.to_json()) for pair in marked(4)]

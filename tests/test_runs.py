@@ -277,6 +277,7 @@ def test_wandb_gets_the_configuration_under_one_key_and_nothing_of_the_machine(t
     assert ours["attune"]["config"]["data"]["init_args"]["max_tokens"] == 48
     assert ours["attune"]["config"]["seed_everything"] == 12
     assert "torch" in ours["attune"]["environment"]["packages"]
+    assert ours["attune"]["manifest"] == json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     (started,) = [record.run for record in records if record.HasField("run")]
     assert (started.project, started.display_name, started.host) == ("mine", "tiny-1", "")
     assert not started.git.commit
