@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "serve.md"
 def workplace(tmp_path_factory: pytest.TempPathFactory, trained: Ran, talkers: dict[str, Path]) -> Path:
     folder = tmp_path_factory.mktemp("docs_serve")
     (folder / "runs").mkdir()
-    for name, run in {**talkers, "empathy": trained.folder}.items():
+    for name, run in {**talkers, "first": trained.folder}.items():
         (folder / "runs" / name).symlink_to(run)
     return folder
 
