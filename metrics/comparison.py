@@ -64,7 +64,7 @@ def condition(samples: Mapping[int, FloatArray], seeds: Sequence[int] | None = N
     chosen = sorted(samples if seeds is None else seeds)
     table = np.stack([samples[each] for each in chosen])  # [S, 1 + B]
     if len(chosen) == 1:
-        return table[0]
+        return samples[chosen[0]]
     draws = table.shape[1] - 1
     drawn = np.random.default_rng(seed).integers(len(chosen), size=(len(chosen) - 1, draws))  # [S - 1, B]
     return np.concatenate((table[:, :1].mean(0), table[drawn, np.arange(1, draws + 1)].mean(0)))

