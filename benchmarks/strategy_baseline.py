@@ -2,7 +2,8 @@
 
 Same rows, split and metrics as `configs/strategy_small.yaml`; the regularisation is chosen on the validation rows.
 
-    python benchmarks/strategy_baseline.py --esconv data/esconv/ESConv.json [--reddit data/epitome-reddit]
+    python benchmarks/strategy_baseline.py --esconv data/esconv/ESConv.json [--label_space strategies]
+    python benchmarks/strategy_baseline.py --esconv data/esconv/ESConv.json --reddit data/epitome-reddit
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ def main() -> None:
     parser.add_argument("--esconv", nargs="+", required=True)
     parser.add_argument("--reddit")
     parser.add_argument("--test_on", default="esconv")
+    parser.add_argument("--label_space", choices=("categories", "strategies"), default="categories")
     parser.add_argument("--turns", type=int, default=3, help="turns of the context read")
     options = parser.parse_args()
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    data = DialogueDataModule(esconv=options.esconv, reddit=options.reddit, test_on=options.test_on)
+    data = DialogueDataModule(
+        esconv=options.esconv, reddit=options.reddit, test_on=options.test_on, label_space=options.label_space
+    )
     data.setup_rows(_Rows())
     texts = [
         " ".join(

@@ -62,7 +62,7 @@ def condition(samples: Mapping[int, FloatArray], seeds: Sequence[int] | None = N
         float64[1 + B].
     """
     chosen = sorted(samples if seeds is None else seeds)
-    table = np.stack([samples[each] for each in chosen])  # [S, 1 + B]
+    table: FloatArray = np.stack([samples[each] for each in chosen])  # [S, 1 + B]
     if len(chosen) == 1:
         return samples[chosen[0]]
     draws = table.shape[1] - 1

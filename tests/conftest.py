@@ -51,6 +51,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, encoder: str, reddit: Path
     return succeed("fit", "--config", file)
 
 
+@pytest.fixture(scope="session")
+def talkers(tmp_path_factory: pytest.TempPathFactory, encoder: str) -> dict[str, Path]:
+    """Finished runs of a strategy classifier and of responders with tags (`tagged`) and without (`plain`)."""
+    from tiny_dialogues import train_talkers
+
+    return train_talkers(tmp_path_factory.mktemp("talkers"), encoder)
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """Where a test keeps its runs."""

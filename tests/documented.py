@@ -14,5 +14,5 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[str]:
     """The commands of the bash blocks, continued lines joined, comments cut."""
     joined = [block.replace("\\\n", " ") for block in blocks(page, "bash")]
-    lines = [re.sub(r"\s+# .*", "", line).strip() for block in joined for line in block.splitlines()]
+    lines = [re.sub(r"(^|\s+)# .*", "", line).strip() for block in joined for line in block.splitlines()]
     return [line for line in lines if line]

@@ -8,16 +8,14 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from running import succeed
 from selenium import webdriver
-from tiny_dialogues import responder_config, strategy_config, write_esconv
 
 
 @contextmanager
@@ -61,14 +59,50 @@ def chromium() -> webdriver.Chrome:
     return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
 
-def train_talkers(place: Path, encoder: str) -> dict[str, Path]:
-    """Runs of a classifier and of responders with tags and without."""
-    esconv = write_esconv(place / "ESConv.json", 20)
-    none = {"policies": [{"class_path": "inference.policies.NoPolicy"}], "written_rows": 2}
-    one = {"max_epochs": 1}
-    configs = {
-        "classifier": strategy_config(place / "classifier.yaml", encoder, esconv, trainer=one),
-        "tagged": responder_config(place / "tagged.yaml", esconv, model=none, trainer=one),
-        "plain": responder_config(place / "plain.yaml", esconv, model={**none, "tagged": False}, trainer=one),
-    }
-    return {name: succeed("fit", "--config", file).folder for name, file in configs.items()}
+class ChatServer(ThreadingHTTPServer):
+    """A server of OpenAI's chat completions while its block lasts.
+
+    Args:
+        says: Request -> the answer's text; None: the key is wrong.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, says: Callable[[dict[str, Any]], str | None]) -> None:
+        super().__init__(("127.0.0.1", 0), _Chat)
+        self.says = says
+        self.got: list[dict[str, Any]] = []
+
+    def __enter__(self) -> ChatServer:
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Chat(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.got.append(body)
+        text = self.server.says(body)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        usage = {"prompt_tokens": 50, "completion_tokens": 9, "total_tokens": 59}
+        answer = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
+        sent = json.dumps({"error": {"message": "bad key"}} if text is None else answer).encode()
+        self.send_response(401 if text is None else 200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -216,3 +216,17 @@ def test_other_mistakes(tmp_path):
         main([path, "--scores", _jsonl(tmp_path / "s.jsonl", [{"id": "7", "levels": {"explorations": 1}}])])
     with pytest.raises(UserError, match=r"must end in one of \.svg"):
         main([path, "--figure", "x.gif"])
+
+
+def test_the_simulated_annotators_of_the_documentation(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.setattr("sys.argv", ["simulated_annotators.py"])
+    import simulated_annotators
+
+    simulated_annotators.main()
+    out = capsys.readouterr().out
+    assert out.endswith("Within their intervals: 12 of 12\n")
+    page = (Path(__file__).parents[1] / "docs" / "people.md").read_text(encoding="utf-8")
+    means = [line.split("|")[2:5] for line in out.splitlines() if "mean_pairwise_kappa" in line]
+    for known, found, interval in means:
+        assert f"| {known.strip()[1:]} | {found.strip()[1:]} | {interval.strip().replace('0.', '.')} |" in page

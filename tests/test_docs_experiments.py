@@ -22,4 +22,4 @@ def test_commands_run(tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPa
         words = shlex.split(line)
         assert words[:2] == ["python", "cli.py"]
         assert cli.main([*words[2:], *small, "--trainer.accelerator", "cpu"]) == 0, line
-    assert len(list((tmp_path / "experiments" / "demo" / "runs").iterdir())) == 16
+    assert len(list((tmp_path / "runs" / "demo" / "runs").iterdir())) == 16

@@ -1,11 +1,15 @@
 """The rating page in Debian's Chromium, as a person would use it."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import threading
 
 import pytest
-from pairwise_studies import make_study
+from pairwise_studies import make_study, write_rows
+from running import ROOT, lines, succeed
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -130,13 +134,50 @@ def test_forty_contexts_judged_by_two_come_out_as_they_went_in(page, tmp_path, c
             press(page, "0" if number < 8 else "1" if sides[0].startswith(wanted) else "2")
         until(page, lambda: page.find_element(By.ID, "done").is_displayed())
     assert main(["score", str(tmp_path / "study")]) == 0
-    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[1] == "2 systems, 40 contexts; 80 judgements by 2 people"
-    assert "plain : tagged 40 0/100 0.0 50.0 50.0 0.0 [0.0, 16.1] <0.001 <0.001" in lines
-    assert "plain : tagged, anna 40 38/62 30.0 50.0 20.0 37.5 [22.9, 54.7]" in lines
-    assert "plain : tagged, ben 40 0/100 0.0 80.0 20.0 0.0 [0.0, 10.7]" in lines
-    agreed = [line for line in lines if line.startswith("anna, ben 40 70.0 ")]
+    table = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert table[1] == "2 systems, 40 contexts; 80 judgements by 2 people"
+    assert "plain : tagged 40 0/100 0.0 50.0 50.0 0.0 [0.0, 16.1] <0.001 <0.001" in table
+    assert "plain : tagged, anna 40 38/62 30.0 50.0 20.0 37.5 [22.9, 54.7]" in table
+    assert "plain : tagged, ben 40 0/100 0.0 80.0 20.0 0.0 [0.0, 10.7]" in table
+    agreed = [line for line in table if line.startswith("anna, ben 40 70.0 ")]
     assert len(agreed) == 1
+
+
+def test_two_trained_responders_from_dialogues_to_the_table(browser, talkers, tmp_path):
+    """Forty contexts; the rater takes the response with more letters, as the page shows them."""
+    said = ("I feel low.", "Since when?", "Since spring.", "That is long.")
+    rows = []
+    for number in range(25):
+        spoken = zip(("seeker", "supporter") * 2, said, strict=True)
+        rows.append({"id": f"d{number}", "turns": [{"speaker": who, "text": f"{one} {number}"} for who, one in spoken]})
+    dialogues = write_rows(tmp_path / "dialogues.jsonl", rows)
+    for name, policy in (("plain", "none"), ("tagged", "model")):
+        output = tmp_path / f"{name}.jsonl"
+        succeed("respond", dialogues, "--checkpoint", talkers[name], "--policy", policy, "--output", output)
+    files = [tmp_path / f"{name}.jsonl" for name in ("plain", "tagged")]
+    study = tmp_path / "study"
+    succeed("compare", "export", *files, "--contexts", dialogues, "--count", 40, "--output", study)
+    with RatingServer(Study(study)) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        browser.get(f"{server.url}?rater=anna")
+        for judged in range(40):
+            until(browser, lambda judged=judged: f", {judged} judged" in text(browser, "#count"))
+            script = "return [...document.querySelectorAll('article p')].map((one) => one.textContent.length)"
+            left, right = browser.execute_script(script)
+            press(browser, "0" if left == right else "1" if left > right else "2")
+        until(browser, lambda: browser.find_element(By.ID, "done").is_displayed())
+        assert browser.get_log("browser") == []
+        browser.get("about:blank")
+        server.shutdown()
+    answers = [{row["id"]: row["response"] for row in lines(file)} for file in files]
+    contexts = {task["context"] for task in json.loads((study / "key.json").read_text())["tasks"].values()}
+    shown = [[len(said[name]) or len("(an empty response)") for said in answers] for name in contexts]
+    wins, losses = sum(one > other for one, other in shown), sum(one < other for one, other in shown)
+    table = succeed("compare", "score", study).out
+    row = next(line.split() for line in table.splitlines() if line.startswith("plain : tagged"))
+    share = [f"{100 * count / 40:.1f}" for count in (wins, losses, 40 - wins - losses)]
+    assert row[3:8] == ["40", row[4], *share]
+    assert "2 systems, 40 contexts; 40 judgements by 1 person" in table
 
 
 def test_a_phone(page, tmp_path):
@@ -161,8 +202,6 @@ def test_a_phone(page, tmp_path):
 
 
 def test_texts_are_shown_and_never_run(browser, tmp_path):
-    from pairwise_studies import write_rows
-
     from experiments.pairwise.draw import System, draw_study
 
     bad = "<img src=x onerror=document.title='run'><script>document.title='run'</script> &amp; \u202e"
@@ -172,9 +211,10 @@ def test_texts_are_shown_and_never_run(browser, tmp_path):
         for name, response in (("a", bad), ("b", "  "))
     ]
     draw_study(files, contexts, tmp_path / "study", question=bad)
-    with RatingServer(Study(tmp_path / "study")) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        browser.get(f"{server.url}?rater=anna")
+    command = [sys.executable, ROOT / "cli.py", "compare", "rate", tmp_path / "study", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        url = re.search(r"http://127\.0\.0\.1:\d+/", process.stderr.readline())[0]
+        browser.get(f"{url}?rater=anna")
         until(browser, lambda: text(browser, "#count") == "1 of 1, 0 judged")
         shown = {one.text for one in browser.find_elements(By.CSS_SELECTOR, "article p")}
         assert "(an empty response)" in shown
@@ -184,8 +224,8 @@ def test_texts_are_shown_and_never_run(browser, tmp_path):
         assert browser.title == "Which response is better?"
         assert browser.get_log("browser") == []
 
-        server.shutdown()
-        server.server_close()
+        process.kill()  # with every connection that the browser keeps ready
+        process.wait()
         press(browser, "1")
         until(browser, lambda: browser.find_element(By.ID, "trouble").is_displayed())
         assert text(browser, "#trouble").startswith("Not saved")

@@ -3,15 +3,13 @@
 import asyncio
 import json
 import random
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 from running import ROOT, lines, run, succeed
+from serving import ChatServer
 from test_synthesis_serve import serving
-from tiny_dialogues import strategy_config, write_esconv
 from tiny_language_model import build_babbler
 
 from datamodules.dialogues import STRATEGIES, Turn
@@ -121,55 +119,25 @@ def talks(folder: Path, count: int = 20) -> Path:
     return file
 
 
-class Model(ThreadingHTTPServer):
-    """Answers chat completions; every so often an answer has no response in it."""
-
-    daemon_threads = True
+class Model(ChatServer):
+    """Answers with thinking and a response; every so often with neither, or not at all."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.got: list[dict] = []
-        self.lock = threading.Lock()
+        super().__init__(self.say)
         self.fails_after = 10**9
         self.unparsed = lambda body: False
 
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with server.lock:
-            server.got.append(body)
-            broken = len(server.got) > server.fails_after
+    def say(self, body: dict) -> str | None:
+        if len(self.got) > self.fails_after:
+            return None
         number = random.Random(str(body["messages"])).randint(0, 10**6)
-        text = "No." if server.unparsed(body) else f"Let me think about it.\nResponse: I hear you, {number}."
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        usage = {"prompt_tokens": 50, "completion_tokens": 9, "total_tokens": 59}
-        answer = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "m",
-            "choices": [choice],
-            "usage": usage,
-        }
-        sent = json.dumps({"error": {"message": "bad key"}} if broken else answer).encode()
-        self.send_response(401 if broken else 200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        return "No." if self.unparsed(body) else f"Let me think about it.\nResponse: I hear you, {number}."
 
 
 @pytest.fixture
 def model():
     with Model() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
-        server.shutdown()
 
 
 def engine_config(folder: Path, port: int, name: str = "m", **options: object) -> Path:
@@ -314,19 +282,12 @@ def test_samplings_are_checked_before_anything_is_asked(tmp_path: Path) -> None:
             load_engine(named(tmp_path, "synthesis.scripted.ScriptedEngine", sampling=sampling))
 
 
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory, encoder: str) -> Path:
-    folder = tmp_path_factory.mktemp("classifier")
-    esconv = write_esconv(folder / "esconv.json", 20)
-    return succeed("fit", "--config", strategy_config(folder / "c.yaml", encoder, esconv)).folder
-
-
 def test_the_classifiers_strategy_is_in_the_prompt_and_everything_feeds_compare(
-    classifier: Path, tmp_path: Path
+    talkers: dict[str, Path], tmp_path: Path
 ) -> None:
     dialogues = talks(tmp_path)
     for prompting in PROMPTINGS:
-        extra = ["--classifier", classifier] if prompting == "strategy" else []
+        extra = ["--classifier", talkers["classifier"]] if prompting == "strategy" else []
         output = tmp_path / f"{prompting}.jsonl"
         succeed("respond", dialogues, "--engine", SCRIPTED, "--prompting", prompting, *extra, "--output", output)
     guided = lines(tmp_path / "strategy.jsonl")

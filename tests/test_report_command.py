@@ -155,9 +155,17 @@ def test_a_series_finds_its_base_among_loose_runs(tmp_path):
     assert re.search(r"with 50 %; difference \+0\.\d+", ran.out)
 
 
-def test_without_a_base_nothing_is_claimed(tmp_path):
+def test_without_a_base_the_lowest_dose_is_one(tmp_path):
     folders = [make_run(tmp_path / f"add-{count}", added=count) for count in (30, 60)]
     ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    assert "no effect of synthetic rows is shown in 1 comparison with the lowest dose" in ran.out
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| gpt3, 30 rows |" in text
+    assert "base data alone" not in text
+
+
+def test_one_dose_claims_nothing(tmp_path):
+    ran = succeed("report", make_run(tmp_path / "add", added=30), "--output", tmp_path / "out", "--resamples", 100)
     assert "there is nothing to compare with" in ran.out
     assert "shown" not in ran.out
 
@@ -256,6 +264,33 @@ def test_study_b_stands_in_tables_of_its_own(tmp_path):
     succeed("report", tmp_path / "esconv-12", tmp_path / "merged-12", "--output", tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    assert ["merged", "classifier", "1", "13.500 (11.500 to 13.500)", "30.000 (11.500 to 13.500)", "0.331"] in rows
-    assert ["esconv", "none", "1", "10.000 (9.000 to 11.000)", "30.000 (9.000 to 11.000)", "0.293"] in rows
+    assert ["merged", "classifier", "1", "13.500 (11.500 to 13.500)", "0.331"] in rows
+    assert ["esconv", "none", "1", "10.000 (9.000 to 11.000)", "0.293"] in rows
+    assert ["merged", "1", "30.000 (11.500 to 13.500)"] in rows
     assert ["merged + tag", "ESConv", "68/32"] in rows
+
+
+def test_a_planned_table_leaves_out_what_is_counted_in_unlike_ways(tmp_path):
+    folder = make_experiment(tmp_path / "strategy", counts=(0,), mechanisms=(MECHANISM,))
+    grid = yaml.safe_load((folder / "experiment.yaml").read_text())
+    columns = ["test/accuracy", "test/log_loss"]
+    grid |= {"title": "Classifiers", "report": {"kind": "table", "rows": "seed", "columns": columns, "repeat": "seed"}}
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(grid))
+    for seed in (12, 13):
+        run_folder = folder / "runs" / f"{MECHANISM}-0-{seed}"
+        config = yaml.safe_load((run_folder / "config.yaml").read_text())
+        config["model"]["class_path"] = "lightning_modules.strategy.StrategyClassifier"
+        (run_folder / "config.yaml").write_text(yaml.safe_dump(config))
+        protocol = {"split_hash": "aa", "seed": seed, "checkpoint": "best"}
+        entry = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+        scores = {
+            "test/accuracy": entry | {"protocol": protocol | {"metric_variant": "next turn"}},
+            "test/log_loss": entry | {"protocol": protocol | {"metric_variant": f"base {seed}"}},
+        }
+        (run_folder / "metrics.json").write_text(json.dumps(scores))
+    succeed("report", folder, "--output", tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    table = text.split("### Classifiers", 1)[1].split("###")[0]
+    assert "| 12 | 1 | 0.500 (0.400 to 0.600) |" in table
+    assert "log\\_loss |" not in table
+    assert "unlike ways: test/log\\_loss." in table

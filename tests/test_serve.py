@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from running import ROOT, lines, run
-from serving import ask, served, train_talkers
+from serving import ask, served
 from tiny import REPLIES, SENTENCES
 
 from inference.scorer import EmpathyScorer
@@ -29,18 +29,13 @@ POLICIES = ["none", "random", "random_prior", "classifier", "classifier_sampled"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, encoder: str) -> dict[str, Path]:
-    return train_talkers(tmp_path_factory.mktemp("serve"), encoder)
-
-
-@pytest.fixture(scope="module")
 def scorer(trained: Any) -> EmpathyScorer:
     return EmpathyScorer.load(trained.folder)
 
 
 @pytest.fixture(scope="module")
-def url(scorer: EmpathyScorer, runs: dict[str, Path]):
-    with served(build_app(scorer, Talker(runs["tagged"], runs["classifier"]))) as address:
+def url(scorer: EmpathyScorer, talkers: dict[str, Path]):
+    with served(build_app(scorer, Talker(talkers["tagged"], talkers["classifier"]))) as address:
         yield address
 
 
@@ -107,10 +102,10 @@ def test_a_strategy_can_be_overridden_and_draws_repeat(url: str) -> None:
     assert len(others) > 1  # one seed doesn't mean one strategy for everybody
 
 
-def test_what_goes_with_a_responder(scorer: EmpathyScorer, runs: dict[str, Path]) -> None:
-    talker = Talker(runs["plain"])
+def test_what_goes_with_a_responder(scorer: EmpathyScorer, talkers: dict[str, Path]) -> None:
+    talker = Talker(talkers["plain"])
     assert (talker.policies, talker.labels, talker.default) == (["none"], [], "none")
-    assert Talker(runs["tagged"]).policies == ["none", "random", "random_prior", "model"]
+    assert Talker(talkers["tagged"]).policies == ["none", "random", "random_prior", "model"]
     with served(build_app(scorer, talker)) as url:
         assert ask(url, "respond", {"turns": []})[0] == 200
         status, answer = ask(url, "respond", {"turns": [], "strategy": "Action"})
@@ -255,9 +250,9 @@ def start(*argv: object) -> tuple[subprocess.Popen[str], str]:
     return process, process.stderr.readline()
 
 
-def test_the_command_serves_until_it_is_interrupted(trained: Any, runs: dict[str, Path]) -> None:
+def test_the_command_serves_until_it_is_interrupted(trained: Any, talkers: dict[str, Path]) -> None:
     process, line = start(
-        "--run", trained.folder, "--responder", runs["tagged"], "--classifier", runs["classifier"], "--port", 0
+        "--run", trained.folder, "--responder", talkers["tagged"], "--classifier", talkers["classifier"], "--port", 0
     )
     try:
         said = re.fullmatch(r"Serving at (http://127\.0\.0\.1:\d+/) ; .*; nothing is kept; stop with Ctrl-C\.\n", line)
@@ -292,13 +287,21 @@ def test_options_that_cannot_be(options: list[str], message: str) -> None:
     assert ran.err.startswith(f"error: {message}")
 
 
-def test_runs_of_another_kind_are_named(trained: Any, runs: dict[str, Path]) -> None:
-    ran = run("serve", "--run", runs["tagged"], "--port", 0)
+def test_runs_of_another_kind_are_named(trained: Any, talkers: dict[str, Path]) -> None:
+    ran = run("serve", "--run", talkers["tagged"], "--port", 0)
     assert "is of the task 'responder'; a run of the empathy model is needed" in ran.err
-    ran = run("serve", "--run", trained.folder, "--responder", runs["classifier"], "--port", 0)
+    ran = run("serve", "--run", trained.folder, "--responder", talkers["classifier"], "--port", 0)
     assert "is no responder; name the run of one" in ran.err
     ran = run(
-        "serve", "--run", trained.folder, "--responder", runs["plain"], "--classifier", runs["classifier"], "--port", 0
+        "serve",
+        "--run",
+        trained.folder,
+        "--responder",
+        talkers["plain"],
+        "--classifier",
+        talkers["classifier"],
+        "--port",
+        0,
     )
     assert "the responder was trained without tags; only policy none fits it" in ran.err
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from serving import chromium, served, train_talkers
+from serving import chromium, served
 
 from inference.scorer import EmpathyScorer
 from inference.web.app import build_app
@@ -34,9 +35,8 @@ def scorer(trained: Any) -> EmpathyScorer:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, encoder: str, scorer: EmpathyScorer):
-    runs = train_talkers(tmp_path_factory.mktemp("page"), encoder)
-    with served(build_app(scorer, Talker(runs["tagged"], runs["classifier"]))) as address:
+def url(talkers: dict[str, Path], scorer: EmpathyScorer):
+    with served(build_app(scorer, Talker(talkers["tagged"], talkers["classifier"]))) as address:
         yield address
 
 
@@ -169,11 +169,11 @@ def test_a_talk_by_keyboard_alone(page):
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#turns .strategy button"))
     assert every(page, "#turns .seeker") == ["you\nI failed my exam.\nNobody knows."]
     chosen = page.find_element(By.CSS_SELECTOR, "#turns .strategy b").text
-    assert "what the classifier thinks best" in page.find_element(By.CSS_SELECTOR, "#turns .strategy p").text
+    assert "the classifier's decision" in page.find_element(By.CSS_SELECTOR, "#turns .strategy p").text
     choices = [entry.rpartition(" ")[0] or entry for entry in every(page, "#turns .choices button")]
     labels = [label.split("\n")[0] for label in choices]
     assert sorted(label.rstrip("0123456789. ") for label in labels) == ["Action", "Comforting", "Exploration", "Others"]
-    assert page.find_element(By.CSS_SELECTOR, "#turns button.chosen").text.startswith(chosen)
+    assert page.find_element(By.CSS_SELECTOR, "#turns .choices button").text.startswith(chosen)
     press(page, Keys.SHIFT, Keys.TAB, Keys.NULL)  # the last alternative
     other = focused(page).rstrip("0123456789.")
     assert other != chosen

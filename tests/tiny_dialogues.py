@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from running import succeed
 
 SEEKER = (
     "I feel so alone since my sister moved away.",
@@ -91,3 +92,16 @@ def _write(file: Path, module: str, model: dict[str, Any], data: dict[str, Any],
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file
+
+
+def train_talkers(place: Path, encoder: str) -> dict[str, Path]:
+    """Runs of a classifier and of responders with tags and without."""
+    esconv = write_esconv(place / "ESConv.json", 20)
+    none = {"policies": [{"class_path": "inference.policies.NoPolicy"}], "written_rows": 2}
+    one = {"max_epochs": 1}
+    configs = {
+        "classifier": strategy_config(place / "classifier.yaml", encoder, esconv, trainer=one),
+        "tagged": responder_config(place / "tagged.yaml", esconv, model=none, trainer=one),
+        "plain": responder_config(place / "plain.yaml", esconv, model={**none, "tagged": False}, trainer=one),
+    }
+    return {name: succeed("fit", "--config", file).folder for name, file in configs.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from math import isnan
 from statistics import median
 
@@ -32,7 +33,7 @@ def answer(series: Series) -> Answer:
         return Answer(_alone(series) if series.kind == "conditions" else f"{series.title}: {_untested(series)}")
     better = [each for each in tested if each[4] < ALPHA and each[3].value > 0]
     worse = [each for each in tested if each[4] < ALPHA and each[3].value < 0]
-    what = "other settings" if series.kind == "conditions" else "synthetic rows"
+    what = series.subject
     told = {f"better in {len(better)}": better, f"worse in {len(worse)}": worse}
     shown = " and ".join(text for text, found in told.items() if found)
     counted = f"{len(tested)} comparison{'s' * (len(tested) != 1)} with {series.base}"
@@ -49,9 +50,9 @@ def _compared(series: Series, block: Block, line: Line) -> list[float]:
 
 
 def _untested(series: Series) -> str:
-    if any(0 in line.runs for block in series.blocks for line in block.lines.values()):
-        return "the runs without synthetic rows share no seed with the others, or have no predictions: no differences."
-    return "no run without synthetic rows under the same protocol is among these, so there is nothing to compare with."
+    if any(block.comparisons() for block in series.blocks):
+        return "the doses share no seed, or their runs have no predictions: no differences."
+    return "one dose under each protocol, so there is nothing to compare with."
 
 
 def _alone(series: Series) -> str:
@@ -68,14 +69,14 @@ def _of_line(series: Series, block: Block, line: Line) -> str:
     """A line's largest dose, its best one and its slope."""
     where = f"{words.mechanism(block.mechanism)}, {line.name}"
     dose = line.largest
-    start, end = (block.score(line.name, each, series.main).value for each in (0.0, dose))
+    start, end = (block.score(line.name, each, series.main).value for each in (line.start, dose))
     found = block.gain(line.name, dose, series.main)
     told = "" if series.kind == "conditions" else f" with {series.dose(dose)}"
     text = (
         f"{where}: {words.metric(series.main)} {words.number(start)}, {words.number(end)}{told}; difference "
         f"{_verdict(series, block, line, dose)}"
     )
-    if found.n < max(len(line.runs[0]), len(line.runs[dose])):
+    if found.n < max(len(line.runs[line.start]), len(line.runs[dose])):
         text += f", from the {words.seeds(found.n)} that both have"
     best = max(_compared(series, block, line), key=lambda each: block.score(line.name, each, series.main).value)
     if best != dose:
@@ -116,7 +117,10 @@ def series_section(series: Series, number: int) -> Section:
         "are paired by rows and seeds; p is Holm-corrected over all of a metric's comparisons here."
     )
     if series.experiment.missing:
-        told = "; ".join(f"{point} ({reason})" for point, reason in series.experiment.missing.items())
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for point, reason in series.experiment.missing.items():
+            reasons[reason].append(point)
+        told = "; ".join(f"{', '.join(points)} ({reason})" for reason, points in reasons.items())
         section.text.append(f"Points without a result: {told}.")
     if series.kind != "conditions" and any(len(line.doses) > 1 for b in series.blocks for line in b.lines.values()):
         section.blocks.append(_figure(series, number))
@@ -182,7 +186,7 @@ def _scores(series: Series, block: Block) -> Table:
         columns,
         [*rows, _trivial(series, block, shown)],
         f"Test set {block.protocol['test set']}; {block.protocol['metric variant']}. Differences are from "
-        f"{block.base}. The trivial baseline gives every row the most frequent level, or calls everything rationale.",
+        f"{series.base}. The trivial baseline gives every row the most frequent level, or calls everything rationale.",
     )
 
 
@@ -196,7 +200,7 @@ def _cells(series: Series, block: Block, line: str, dose: float, shown: list[str
     for metric in shown:
         cells.append(words.interval(block.score(line, dose, metric)))
         if metric in series.metrics:
-            cells.append(words.gain(block.gain(line, dose, metric)) if dose else "–")
+            cells.append(words.gain(block.gain(line, dose, metric)))
             cells.append(words.p_value(block.holm.get((metric, line, dose), float("nan"))))
     return cells
 

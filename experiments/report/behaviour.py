@@ -73,12 +73,11 @@ def behaviour_section(series: Series, number: int, examples: int) -> Section:
 
 
 def _shown(series: Series, block: Block) -> Iterator[tuple[str, Mapping[int, Run]]]:
-    """The condition of dose 0 and every line's largest dose, a few of them."""
+    """The lowest dose of the first line and the largest of every line, a few of them."""
     first = next(iter(block.lines.values()))
-    if 0 in first.runs:
-        yield block.base, first.runs[0]
+    yield (f"{first.name}, {series.dose(first.start)}" if first.start else block.base), first.runs[first.start]
     for line in list(block.lines.values())[: _SHOWN - 1]:
-        if line.largest:
+        if line.largest != line.start:
             label = line.name if series.kind == "conditions" else f"{line.name}, {series.dose(line.largest)}"
             yield label, line.runs[line.largest]
 

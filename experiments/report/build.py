@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.report.answer import answer, series_section
 from experiments.report.behaviour import behaviour_section
-from experiments.report.dialogues import dialogue_sections
+from experiments.report.dialogues import dialogue_answers, dialogue_sections
 from experiments.report.document import Document
 from experiments.report.gather import gather
 from experiments.report.published import published_section
@@ -27,7 +27,7 @@ def build(experiments: list[Experiment], title: str | None, resamples: int, exam
     document = Document(
         title=title or "; ".join(dict.fromkeys(experiment.title for experiment in experiments)),
         facts=facts(experiments),
-        answers=[answer(each) for each in series],
+        answers=[*(answer(each) for each in series), *dialogue_answers(experiments)],
         caveats=caveats(experiments),
     )
     document.sections += [series_section(each, number) for number, each in enumerate(series, 1)]

@@ -144,7 +144,7 @@ def _band(axis: Any, curve: Curve, look: dict[str, Any], *, percent: bool) -> No
     x = [dose * (100 if percent else 1) for dose, _ in curve.points]
     value, low, high = (np.array([getattr(each, end) for _, each in curve.points]) for end in ("value", "low", "high"))
     axis.plot(x, value, label=curve.name, markersize=4, **look)
-    axis.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
+    axis.fill_between(x, low, high, color=look["color"], alpha=0.1, linewidth=0)
     for end in (low, high):
         axis.plot(x, end, color=look["color"], linestyle=look["linestyle"], linewidth=0.5, alpha=0.7)
 

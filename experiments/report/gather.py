@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from datamodules.records import MECHANISMS
 from errors import DataError
 from experiments.report.runs import Experiment, Run
 from experiments.report.series import Block, Line, Series
@@ -68,7 +69,7 @@ def _planned(experiment: Experiment, runs: list[Run], everything: list[Run], res
     own = {id(run) for run in runs}
     shared = [run for run in everything if id(run) not in own and not _dosed(run) and _recipe(run) in recipes]
     points += [Point(run, mechanism, None, 0.0) for run in shared for mechanism in run.mechanisms]
-    kind: Kind = "substitute" if any(run.manifest["mix"]["removed"] for run in runs) else "augment"
+    kind: Kind = "substitute" if any(_dosed(run) == "substitute" for run in runs) else "augment"
     metrics = [str(metric) for metric in wanted.get("metrics") or METRICS]
     return Series(
         experiment=experiment,
@@ -113,7 +114,7 @@ def _settings(experiment: Experiment, runs: list[Run], resamples: int) -> list[S
         if not lines:
             lines = {base[0]: Line(base[0], defaultdict(dict, {0.0: base[1]}))}
         blocks.append(Block(mechanism, dict(protocol), lines, resamples, base[0]))
-    return [Series(experiment, experiment.title, "", METRICS, blocks, "conditions")]
+    return [Series(experiment, experiment.title, "", METRICS, _in_order(blocks), "conditions")]
 
 
 def _apart(runs: list[Run]) -> Iterator[tuple[tuple[str, Protocol], list[Run]]]:
@@ -150,14 +151,22 @@ def _blocks(points: list[Point], resamples: int) -> list[Block]:
         blocks.append(Block(mechanism, dict(protocol), lines, resamples))
     if problems:
         raise DataError(problems)
-    return blocks
+    return _in_order(blocks)
+
+
+def _in_order(blocks: list[Block]) -> list[Block]:
+    order: list[str] = list(MECHANISMS)
+    return sorted(blocks, key=lambda block: order.index(block.mechanism))
 
 
 def conditions(runs: list[Run]) -> dict[str, dict[int, Run]]:
     """Runs that differ in nothing but their seed are one condition: its name -> seed -> run."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        groups[json.dumps(_plain(run), sort_keys=True)].append(run)
+        key = json.dumps(_plain(run), sort_keys=True)
+        while any(other.seed == run.seed for other in groups[key]):
+            key += "again"  # the same seed twice: a condition of its own, so that neither is lost
+        groups[key].append(run)
     stems = [{re.sub(r"-\d+$", "", run.name) for run in members} for members in groups.values()]
     options = [_plain(members[0]) for members in groups.values()]
     named = all(len(stem) == 1 for stem in stems) and len(set().union(*stems)) == len(stems)

@@ -54,13 +54,13 @@ def _study(series: Series) -> Table:
     verdict = _comparable(series)
     rows = []
     for mechanism, metric, dose, value in known["rows"]:
-        ours = []
+        ours: dict[tuple[int, ...], tuple[str, str]] = {}  # runs -> line, score
         for block in (block for block in series.blocks if block.mechanism == mechanism):
-            for line in block.lines.values():
-                if dose in line.runs:
-                    found = words.interval(block.score(line.name, dose, metric))
-                    ours.append(found if len(block.lines) == 1 else f"{line.name} {found}")
-        shown = "; ".join(dict.fromkeys(ours)) or "no such dose"
+            for line in (line for line in block.lines.values() if dose in line.runs):
+                runs = tuple(id(run) for run in line.runs[dose].values())
+                ours[runs] = line.name, words.interval(block.score(line.name, dose, metric))
+        told = [score if len(ours) == 1 else f"{name} {score}" for name, score in ours.values()]
+        shown = "; ".join(told) or "no such dose"
         what = f"{words.mechanism(mechanism)}, {words.metric(metric)}, {series.dose(dose)}"
         rows.append([what, words.number(value, 2), shown, verdict])
     return Table(known["title"], ["", "as published", "ours", "comparable?"], rows, known["note"])

@@ -105,7 +105,8 @@ class Run:
     def protocol(self, key: str) -> dict[str, str]:
         """What must be the same for two numbers under `key` to stand in one table."""
         entry = self.metrics[key]["protocol"]
-        found = {"task": self.task, "test set": entry["split_hash"], "metric variant": entry["metric_variant"]}
+        found = {"task": self.task, "test set": entry["split_hash"], "test rows": str(self.metrics[key]["n"])}
+        found["metric variant"] = entry["metric_variant"]
         if self.task != "empathy":
             found["label space"] = str(self.data.get("label_space", "categories"))
         return found

@@ -40,6 +40,11 @@ class Line:
         return sorted(self.runs)
 
     @property
+    def start(self) -> float:
+        """The dose that the others are compared with: none, or where no run is without synthetic rows the lowest."""
+        return self.doses[0]
+
+    @property
     def largest(self) -> float:
         """The largest dose."""
         return self.doses[-1]
@@ -95,10 +100,11 @@ class Block:
         return over_seeds([run.value(f"test/{self.mechanism}/{metric}") for run in runs.values()])
 
     def gain(self, line: str, dose: float, metric: str) -> Difference:
-        """A dose against none, paired."""
-        if 0 not in self.lines[line].runs or metric not in SAMPLED:
+        """A dose against the lowest, paired."""
+        start = self.lines[line].start
+        if dose == start or metric not in SAMPLED:
             return Difference(nan, nan, nan, 0, nan, nan)
-        return difference(self.samples(line, dose, metric), self.samples(line, 0, metric))
+        return difference(self.samples(line, dose, metric), self.samples(line, start, metric))
 
     def slope(self, line: str, metric: str) -> Estimate:
         """Score per unit of the dose."""
@@ -115,11 +121,11 @@ class Block:
         return bend(doses, [condition(each) for each in table]) if all(table) else None
 
     def matched(self, line: str, dose: float) -> dict[int, Matched]:
-        """McNemar's test of a dose against none, a seed each."""
-        runs = self.lines[line].runs
+        """McNemar's test of a dose against the lowest, a seed each."""
+        runs, start = self.lines[line].runs, self.lines[line].start
         found = {}
-        for seed in sorted(set(runs.get(0, {})) & set(runs[dose])):
-            one, other = (runs[each][seed].levels(self.mechanism) for each in (dose, 0))
+        for seed in sorted(set(runs[start]) & set(runs[dose])):
+            one, other = (runs[each][seed].levels(self.mechanism) for each in (dose, start))
             if one is not None and other is not None:
                 right = [(each.predicted == each.gold).tolist() for each in (one, other)]
                 found[seed] = mcnemar(*right)
@@ -129,9 +135,14 @@ class Block:
         """Every run, as often as a line has it."""
         yield from (run for line in self.lines.values() for runs in line.runs.values() for run in runs.values())
 
+    def dosed_runs(self) -> Iterator[Run]:
+        """Every run above its line's lowest dose."""
+        for name, dose in self.comparisons():
+            yield from self.lines[name].runs[dose].values()
+
     def comparisons(self) -> list[tuple[str, float]]:
-        """Every line and dose that has a counterpart without synthetic rows."""
-        return [(n, dose) for n, line in self.lines.items() for dose in line.doses if dose and 0 in line.runs]
+        """Every line and dose above the line's lowest."""
+        return [(name, dose) for name, line in self.lines.items() for dose in line.doses[1:]]
 
 
 @dataclass
@@ -159,7 +170,17 @@ class Series:
     @property
     def base(self) -> str:
         """Name of the condition that the others are compared with."""
-        return self.blocks[0].base if self.kind == "conditions" else "base data alone"
+        if any(line.start for block in self.blocks for line in block.lines.values()):
+            return "the lowest dose"
+        return self.blocks[0].base
+
+    @property
+    def subject(self) -> str:
+        """What is compared with the base, in the plural."""
+        if self.kind == "conditions":
+            return "other settings"
+        synthetic = all(run.manifest["mix"]["added"] for block in self.blocks for run in block.dosed_runs())
+        return "synthetic rows" if synthetic else "larger doses"
 
     def dose(self, dose: float) -> str:
         """A dose in words."""

@@ -17,6 +17,14 @@ _METRICS = {
     "level_kappa_quadratic": "kappa (quadratic)",
     "rationale_f1": "rationale F1",
     "rationale_iou_f1": "rationale IOU-F1",
+    "f1_macro": "macro-F1",
+    "f1_weighted": "weighted F1",
+    "accuracy_any": "accuracy (any label)",
+    "top3_accuracy": "top-3 accuracy",
+    "bleu": "BLEU",
+    "bleu_2_esc": "BLEU-2 (ESConv)",
+    "rouge_l": "ROUGE-L",
+    "distinct_2": "distinct-2",
 }
 
 

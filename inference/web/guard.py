@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 __all__ = ["HOSTS", "LARGEST_BODY", "Guard"]
 
 HOSTS = ("127.0.0.1", "localhost")
 LARGEST_BODY = 1_000_000
+_MOST_READ = 20 * LARGEST_BODY
+"""What is read, and not kept, of a body that is too large: a client that still sends would not see the answer."""
 
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -47,56 +48,50 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *extra]
             await send(message)
 
-        status, problem = _problem({name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]})
-        body = bytearray()
-        more = scope["method"] == "POST" and not problem
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > LARGEST_BODY:
-                status, problem, more = (
-                    413,
-                    f"the body is larger than {LARGEST_BODY} bytes; send fewer or shorter texts",
-                    False,
-                )
-        if scope["method"] == "POST" and not problem:
-            status, problem = _not_json(scope)
-        if problem:
-            await _refuse(sending, status, problem)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal, body = _foreign(headers), b""
+        if scope["method"] == "POST" and not refusal:
+            body, size = await _read(receive)
+            refusal = _unfit(headers, size)
+        if refusal:
+            await _refuse(sending, *refusal)
             return
-        given = False
+        left = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def received() -> MutableMapping[str, Any]:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
+            return left.pop() if left else await receive()
 
         await self.app(scope, received if scope["method"] == "POST" else receive, sending)
 
 
-def _problem(headers: dict[str, str]) -> tuple[int, str]:
+def _foreign(headers: dict[str, str]) -> tuple[int, str] | None:
     """A foreign name that resolves to this machine may not read, nor may another site's page write."""
-    if urlsplit(f"//{headers.get('host', '')}").hostname not in HOSTS:
+    host = headers.get("host", "")
+    if host.split(":")[0] not in HOSTS:
         return 403, f"this page answers to {' and '.join(HOSTS)} alone"
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != headers["host"]:
+    if "origin" in headers and headers["origin"].partition("://")[2] != host:
         return 403, "pages of other sites may not ask here"
-    length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > LARGEST_BODY:
+    return None
+
+
+async def _read(receive: _Receive) -> tuple[bytes, int]:
+    """The body, as far as it is kept, and how large it is."""
+    body, size, more = bytearray(), 0, True
+    while more and size <= _MOST_READ:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+        if size <= LARGEST_BODY:
+            body += message.get("body", b"")
+    return bytes(body), size
+
+
+def _unfit(headers: dict[str, str], size: int) -> tuple[int, str] | None:
+    if size > LARGEST_BODY:
         return 413, f"the body is larger than {LARGEST_BODY} bytes; send fewer or shorter texts"
-    return 200, ""
-
-
-def _not_json(scope: _Scope) -> tuple[int, str]:
-    kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
-    if not kinds or kinds[0].split(b";")[0].strip().lower() != b"application/json":
+    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return 415, "send content-type: application/json"
-    return 200, ""
+    return None
 
 
 async def _refuse(send: _Send, status: int, detail: str) -> None:

@@ -3,7 +3,7 @@ const { known, policies, labels } = data;
 const shown = mechanisms.map((_, m) => m).filter((m) => known.includes(mechanisms[m]));
 const MEANINGS = {
   none: "no strategy", random: "a strategy by chance, all equally likely", random_prior: "by chance, as often as in training",
-  classifier: "what the classifier thinks best", classifier_sampled: "drawn by the classifier's probabilities",
+  classifier: "the classifier's decision", classifier_sampled: "drawn by the classifier's probabilities",
   model: "what the responder itself finds likeliest", override: "your choice",
 };
 
@@ -101,9 +101,10 @@ function chosenIn(found) {
 /** What was chosen and what else there was; a press on another writes the response anew with it. */
 function strategyOf(found, choose) {
   const box = make("div", "strategy", chosenIn(found));
-  if (!labels.length) return box;
+  if (!labels.length || (!choose && !found.probabilities)) return box;
   const shares = found.probabilities ?? {};
-  const order = [...labels].sort((a, b) => (shares[b] ?? 0) - (shares[a] ?? 0));
+  const rank = (label) => (label === found.strategy ? 2 : shares[label] ?? 0); // a decision needn't be the likeliest
+  const order = [...labels].sort((a, b) => rank(b) - rank(a));
   const group = make("div", "choices", ...order.map((label) => {
     const choice = make(choose ? "button" : "span", label === found.strategy ? "chosen" : "", label);
     if (label in shares) {
@@ -245,5 +246,6 @@ policy.value = ["classifier", "model", "none"].find((name) => policies.includes(
 byId("keys").append(...shown.map(sample));
 byId("window").textContent = `The model reads the first ${data.window} tokens of each text.`;
 byId("kept").textContent = data.store ? `What you enter is kept in ${data.store}.` : "Nothing you enter is kept.";
+answer.focus();
 if (answer.value) read(); // what the browser kept over a reload
 document.documentElement.dataset.ready = "1";
