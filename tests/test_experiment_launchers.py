@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,19 @@ from running import ROOT, run, scores, succeed
 from tiny_grid import tiny_grid
 
 SBATCH = """#!/bin/bash
-# Runs the tasks of the array one after the other, as SLURM would on its nodes.
+# Runs the tasks of the array after it has answered, as SLURM does; one after the other.
 script="${@: -1}"
 cp "$script" "$FAKE_SLURM/submitted.sh"
 echo "Submitted batch job 77"
 [[ "$FAKE_SLURM_RUNS" ]] || exit 0
 export SLURM_ARRAY_JOB_ID=77 SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1
 export SLURM_JOB_NODELIST=here
-for task in 0 1; do
-  SLURM_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task bash "$script" > "$FAKE_SLURM/task$task.log" 2>&1
-done
+(
+  for task in 0 1; do
+    SLURM_JOB_ID=77 SLURM_ARRAY_TASK_ID=$task bash "$FAKE_SLURM/submitted.sh" > "$FAKE_SLURM/task$task.log" 2>&1
+  done
+  touch "$FAKE_SLURM/finished"
+) > /dev/null 2>&1 &
 """
 SRUN = """#!/bin/bash
 while [[ "$1" == -* ]]; do
@@ -63,6 +67,9 @@ def test_jobs_share_the_grid(
     monkeypatch.setenv("FAKE_SLURM_RUNS", "1")
     options = ["--launcher", "slurm", "--jobs", 2]
     succeed("experiment", tiny_grid(tmp_path, encoder, reddit), "--output", tmp_path / "out", *options)
+    until = time.monotonic() + 240
+    while not (slurm / "finished").exists() and time.monotonic() < until:
+        time.sleep(0.2)
     logs = "".join(path.read_text(encoding="utf-8") for path in slurm.glob("*.log"))
     results = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8").splitlines()
     assert len(results) == 5, logs
@@ -76,8 +83,8 @@ def test_without_slurm_it_says_so(tmp_path: Path, encoder: str, reddit: Path, mo
 
 
 @pytest.mark.slow
-def test_the_plain_file_trains_and_goes_on(slurm: Path, tmp_path: Path, encoder: str, reddit: Path) -> None:
-    """As bash runs it, with an `srun` of one task; submitted again, it finds the finished run."""
+def test_the_plain_file_trains(slurm: Path, tmp_path: Path, encoder: str, reddit: Path) -> None:
+    """As bash runs it, with an `srun` of one task."""
     script = ROOT / "configs" / "cluster" / "fit.sbatch"
     text = script.read_text(encoding="utf-8")
     assert "# Run:   sbatch configs/cluster/fit.sbatch --config" in text
