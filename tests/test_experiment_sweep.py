@@ -58,25 +58,31 @@ def expanded(settings: dict[str, Any], most: int) -> list[list[str]]:
     return commands
 
 
+def starts(words: list[str], encoder: str) -> None:
+    """One step of a command, with the tracker that needs no account."""
+    assert words[:4] == ["/usr/bin/env", "python", "cli.py", "fit"]
+    small = ["--model.encoder", encoder, "--data.max_tokens", 32, "--trainer.max_steps", 1]
+    small += ["--trainer.accelerator", "cpu", "--trainer.limit_test_batches", 1]
+    succeed(*words[3:], *small, "--logger", "csv")
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_an_agent_starts_runs(path: Path, workplace: Path, encoder: str) -> None:
     header = path.read_text(encoding="utf-8").split("program:")[0]
     assert f"python cli.py sweep configs/sweeps/{path.name} --local" in header
     assert "# Result:" in header
+    starts(expanded(yaml.safe_load(path.read_text(encoding="utf-8")), 1)[0], encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_whatever_an_agent_starts_runs(path: Path, workplace: Path, encoder: str) -> None:
+    """All of a grid; of a search, which has no end, the first runs."""
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    words = expanded(settings, 1)[0]
-    assert words[:4] == ["/usr/bin/env", "python", "cli.py", "fit"]
-    small = [
-        "--model.encoder",
-        encoder,
-        "--data.max_tokens",
-        32,
-        "--trainer.max_steps",
-        1,
-        "--trainer.accelerator",
-        "cpu",
-    ]
-    succeed(*words[3:], *small, "--logger", "csv", "--trainer.limit_test_batches", 1)
+    found = expanded(settings, 100 if settings["method"] == "grid" else 6)
+    assert len(found) > 5
+    for words in found[1:]:
+        starts(words, encoder)
 
 
 def test_grids_are_those_of_wandb(workplace: Path) -> None:
