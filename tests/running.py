@@ -11,8 +11,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,28 @@ def _child(argv: list[str], environment: dict[str, str], files: list[str]) -> No
     sys.exit(cli.main(argv))
 
 
-def start_apart(folder: Path, *argv: object, name: str = "", **environment: str) -> Callable[[], Ran]:
-    """Starts a command in a process of its own, which may be killed: its status is negative then.
+@dataclass
+class Apart:
+    """A command in a process of its own."""
+
+    process: BaseProcess
+    files: list[Path]
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        self.process.kill()
+
+    def wait(self) -> Ran:
+        """Its end; the status of a killed process is negative."""
+        self.process.join(240)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError("the process hangs")
+        return Ran(self.process.exitcode, *(file.read_text(encoding="utf-8") for file in self.files))
+
+
+def start_apart(folder: Path, *argv: object, name: str = "", **environment: str) -> Apart:
+    """Starts a command in a process of its own, which may be killed.
 
     The process is forked from a server that has done the imports, which take most of the time otherwise.
 
@@ -147,32 +167,23 @@ def start_apart(folder: Path, *argv: object, name: str = "", **environment: str)
         argv: The command.
         name: Tells its output from that of another process.
         environment: Variables for it.
-
-    Returns:
-        A function that waits for its end.
     """
-    files = [str(folder / f".{stream}{name}") for stream in ("stdout", "stderr")]
+    files = [folder / f".{stream}{name}" for stream in ("stdout", "stderr")]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["running", "training", "inference.score"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
         words = [str(word) for word in argv]
-        process = context.Process(target=_child, args=(words, {**os.environ, **environment}, files))
+        process = context.Process(
+            target=_child, args=(words, {**os.environ, **environment}, [str(file) for file in files])
+        )
         process.start()
-
-    def wait() -> Ran:
-        process.join(240)
-        if process.exitcode is None:
-            process.kill()
-            raise AssertionError("the process hangs")
-        return Ran(process.exitcode, *(Path(file).read_text(encoding="utf-8") for file in files))
-
-    return wait
+    return Apart(process, files)
 
 
 def run_apart(folder: Path, *argv: object, **environment: str) -> Ran:
     """`start_apart`, and waits."""
-    return start_apart(folder, *argv, **environment)()
+    return start_apart(folder, *argv, **environment).wait()
 
 
 TWO = ["--trainer.devices", 2, "--trainer.strategy", "ddp"]
@@ -184,8 +195,8 @@ def launch(folder: Path, *argv: object) -> Ran:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
-    waits = [start_apart(folder, *argv, *TWO, name=rank, LOCAL_RANK=rank, **group) for rank in ("0", "1")]
-    first, second = (wait() for wait in waits)
+    processes = [start_apart(folder, *argv, *TWO, name=rank, LOCAL_RANK=rank, **group) for rank in ("0", "1")]
+    first, second = (process.wait() for process in processes)
     assert (first.status, second.status) in ((0, 0), (2, 2)), first.err + second.err
     assert second.out == ""
     return first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 import time
 from pathlib import Path
@@ -180,22 +179,13 @@ def test_workers_share_the_grid(whole: Ran, output: Path, file: Path, tmp_path: 
 def kill_at_random(file: Path, folder: Path, kills: int, seed: int) -> None:
     """Starts the grid and kills it after a random time, so many times; then lets it end."""
     chooser = random.Random(seed)
-    done = 0
-    while done < kills:
-        wait = start_apart(folder, "experiment", file, "--output", folder / "out", name=str(done), OMP_NUM_THREADS="1")
-        number = _pid(wait)
+    for done in range(kills):
+        grid = start_apart(folder, "experiment", file, "--output", folder / "out", name=str(done), OMP_NUM_THREADS="1")
         time.sleep(chooser.uniform(0.2, 6.0))
-        os.kill(number, 9)
-        assert wait().status in (-9, 0)
-        done += 1
+        grid.kill()
+        assert grid.wait().status in (-9, 0)
     ended = run_apart(folder, "experiment", file, "--output", folder / "out", OMP_NUM_THREADS="1")
     assert ended.status == 0, ended.err
-
-
-def _pid(wait: Any) -> int:
-    """The process behind `start_apart`'s function."""
-    process = next(cell.cell_contents for cell in wait.__closure__ if hasattr(cell.cell_contents, "pid"))
-    return int(process.pid)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
