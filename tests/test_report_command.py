@@ -53,6 +53,7 @@ def test_the_page_opens_with_the_answer(reported):
     text = (out / "report.md").read_text()
     assert text.index("## The answer") < text.index("!["), "figures come after the answer"
     assert "synthetic rows are shown to be better in 7 of 8 comparisons with base data alone" in ran.out
+    assert "trained anew" not in ran.out, "every condition has several seeds"
     assert re.search(r"explorations, gpt3: macro-F1 0\.\d+, 0\.\d+ with 120 rows; difference \+0\.\d+ \(", ran.out)
     assert re.search(r"The gain slows down after 60 rows \(\d+ rows to \d+ rows\)", ran.out)
 
@@ -142,6 +143,13 @@ def test_settings_are_compared_with_the_first_over_their_seeds(tmp_path):
     ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
     assert "other settings are shown to be better in 1 of 1 comparison with base" in ran.out
     assert ": better, from the 2 seeds that both have." in ran.out
+
+
+def test_what_rests_on_one_seed_says_so(tmp_path):
+    folders = [make_run(tmp_path / f"base-{seed}", seed=seed, skill=0.3) for seed in (1, 2)]
+    folders.append(make_run(tmp_path / "add-1", seed=1, skill=0.9, added=60))
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
+    assert "1 of these rest on one training seed each: trained anew, they may come out otherwise." in ran.out
 
 
 def test_a_series_finds_its_base_among_loose_runs(tmp_path):

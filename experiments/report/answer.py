@@ -39,6 +39,9 @@ def answer(series: Series) -> Answer:
     counted = f"{len(tested)} comparison{'s' * (len(tested) != 1)} with {series.base}"
     verdict = f"{what} are shown to be {shown} of {counted}" if shown else f"no effect of {what} is shown in {counted}"
     head = f"{series.title}: {verdict} ({words.metric(series.main)}, Holm-corrected at 5 %)."
+    of_one_seed = sum(each[3].n == 1 for each in (*better, *worse))
+    if of_one_seed:
+        head += f" {of_one_seed} of these rest on one training seed each: trained anew, they may come out otherwise."
     lines = [(block, line) for block in series.blocks for line in block.lines.values()]
     return Answer(head, [_of_line(series, *each) for each in lines if _compared(series, *each)])
 
