@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--retry_failed", action="store_true", help="run points again that failed in an earlier start")
     parser.add_argument("--workers", type=int, help="processes; by default one a GPU, and one on a machine without")
     parser.add_argument("--no_wait", action="store_true", help="end when the rest is in other processes' hands")
+    parser.add_argument("--report", action="store_true", help="write the page to FOLDER/report when all is done")
     cluster = parser.add_argument_group("cluster")
     cluster.add_argument("--launcher", choices=["here", "slurm"], default="here", help="where the points are run")
     cluster.add_argument("--jobs", type=int, default=4, help="jobs of the array, which share the points (4)")
@@ -104,6 +106,8 @@ def main(argv: list[str] | None = None) -> int:
         return _dry_run(grid, output)
     if output is None:
         raise UserError("--output is missing: the folder of the results")
+    if options.report:
+        _check_report(options, output)
     for name, options_instead in grid.instead.items():
         instead = ", ".join(f"--{key} {value}" for key, value in options_instead.items())
         print(f"note: no --{name} is given; every run gets {instead}", file=sys.stderr)
@@ -112,9 +116,22 @@ def main(argv: list[str] | None = None) -> int:
 
         return submit(options, output, [*_own(words), "--no_wait"])
     workers = options.workers or _devices()
-    if workers > 1:
-        return _run_workers(words, workers)
-    return _run_here(grid, output, options)
+    status = _run_workers(words, workers) if workers > 1 else _run_here(grid, output, options)
+    if options.report:
+        from experiments.report.command import main as report
+
+        report([str(output), "--output", str(output / "report")])
+    return status
+
+
+def _check_report(options: argparse.Namespace, output: Path) -> None:
+    """Before hours of training, not after."""
+    if options.launcher == "slurm":
+        raise UserError(
+            f"--report: the jobs end later; then `python cli.py report {output} --output {output / 'report'}`"
+        )
+    if find_spec("matplotlib") is None:
+        raise UserError("--report draws figures with matplotlib: pip install 'attune[figures]'")
 
 
 def _run_here(grid: Grid, output: Path, options: argparse.Namespace) -> int:
@@ -151,7 +168,7 @@ def _own(words: Sequence[str]) -> list[str]:
             skip = False
         elif name in ("--workers", "--launcher", "--jobs", "--partition", "--account", "--gpus", "--cpus", "--minutes"):
             skip = not equals
-        elif name != "--no_requeue":
+        elif name not in ("--no_requeue", "--report"):
             kept.append(word)
     return kept
 

@@ -23,3 +23,4 @@ def test_commands_run(tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPa
         assert words[:2] == ["python", "cli.py"]
         assert cli.main([*words[2:], *small, "--trainer.accelerator", "cpu"]) == 0, line
     assert len(list((tmp_path / "runs" / "demo" / "runs").iterdir())) == 16
+    assert "- Runs: 16, 2 seeds" in (tmp_path / "runs" / "demo" / "report" / "report.md").read_text(encoding="utf-8")

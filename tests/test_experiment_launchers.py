@@ -82,6 +82,13 @@ def test_without_slurm_it_says_so(tmp_path: Path, encoder: str, reddit: Path, mo
     assert "there is no `srun` here" in ran.err
 
 
+def test_a_report_of_jobs_that_end_later_is_refused(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    words = ["--output", tmp_path / "out", "--launcher", "slurm", "--report"]
+    ran = run("experiment", tiny_grid(tmp_path, encoder, reddit), *words)
+    assert ran.status == 2
+    assert f"then `python cli.py report {tmp_path}/out --output {tmp_path}/out/report`" in ran.err
+
+
 @pytest.mark.slow
 def test_the_plain_file_trains(slurm: Path, tmp_path: Path, encoder: str, reddit: Path) -> None:
     """As bash runs it, with an `srun` of one task."""
