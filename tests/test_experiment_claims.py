@@ -39,7 +39,7 @@ def _take_and_die(folder: str) -> None:
 
 
 def test_a_dead_owner_gives_way_at_once(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_take_and_die, args=(str(tmp_path),))
+    process = multiprocessing.get_context("forkserver").Process(target=_take_and_die, args=(str(tmp_path),))
     process.start()
     process.join()
     claims = Claims(tmp_path)
@@ -101,7 +101,7 @@ def _work(folder: str, seed: int, die: bool) -> None:
 
 
 def test_many_processes_lose_and_double_nothing(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     workers = [context.Process(target=_work, args=(str(tmp_path), seed, seed % 2 == 1)) for seed in range(8)]
     for worker in workers:
         worker.start()

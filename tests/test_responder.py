@@ -1,14 +1,13 @@
 """The responder from config to responses: policies, streams, adapters, resume."""
 
 import json
-import multiprocessing
 import signal
 import time
 from collections import Counter
 
 import pytest
 import torch
-from running import run, scores, succeed
+from running import run, scores, start_apart, succeed
 from tiny_dialogues import esconv_items, responder_config, strategy_config, write_esconv
 from tiny_language_model import build_gpt2
 
@@ -293,27 +292,25 @@ def test_8_bit_adamw_trains_the_responder(config):
     )  # fmt: skip
 
 
-def test_respond_that_is_killed_goes_on(fitted, esconv, tmp_path, monkeypatch):
+def test_respond_that_is_killed_goes_on(fitted, tmp_path):
     """SIGKILL while it writes; the second call keeps what was written and ends with the same bytes."""
-    monkeypatch.setattr("inference.respond._WINDOW", 8)
-    command = ("respond", esconv, "--checkpoint", fitted.folder, "--policy", "model", "--output")
+    many = write_esconv(tmp_path / "many.json", 150)
+    command = ("respond", many, "--checkpoint", fitted.folder, "--policy", "model", "--output")
     succeed(*command, tmp_path / "whole.jsonl")
     whole = (tmp_path / "whole.jsonl").read_bytes()
     output, part = tmp_path / "cut.jsonl", tmp_path / "cut.jsonl.part"
-    process = multiprocessing.get_context("fork").Process(target=run, args=(*command, output))
-    process.start()
-    while not (part.is_file() and part.stat().st_size) and process.is_alive():
+    killed = start_apart(tmp_path, *command, output)
+    while not (part.is_file() and part.stat().st_size) and killed.process.is_alive():
         time.sleep(0.002)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    killed.kill()
+    assert killed.wait().status == -signal.SIGKILL
     assert not output.exists()
     written = part.read_bytes()
     assert whole.startswith(written[: written.rfind(b"\n") + 1])
     ran = succeed(*command, output)
     assert output.read_bytes() == whole
     first = int(ran.err.split("written ")[1].split(" of")[0])
-    assert first > 8  # what was there is not written anew
+    assert first > 64  # what was there is not written anew
     assert not part.exists()
 
 
