@@ -49,7 +49,14 @@ def assert_same(resumed: Path, alone: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [strategy, responder])
-@pytest.mark.parametrize(("step", "hook"), [(5, "train"), (14, "train"), (12, "validation")])
+@pytest.mark.parametrize(
+    ("step", "hook"),
+    [
+        (5, "train"),
+        pytest.param(14, "train", marks=pytest.mark.slow),
+        pytest.param(12, "validation", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(make, step, hook, place, tmp_path) -> None:
     file = make(place)
     alone = place / "runs" / f"{make.__name__}-alone"

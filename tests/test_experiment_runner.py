@@ -169,6 +169,7 @@ def test_clinical_rows_test_and_their_absence_is_said(tmp_path: Path, encoder: s
         assert manifest["splits"]["train"]["rows"] == (80 if source == "clinical" else 64)
 
 
+@pytest.mark.slow
 def test_workers_share_the_grid(whole: Ran, output: Path, file: Path, tmp_path: Path) -> None:
     succeed("experiment", file, "--output", tmp_path / "out", "--workers", 2)
     assert metrics(tmp_path / "out") == metrics(output)

@@ -36,9 +36,9 @@ def assert_same(resumed: Path, alone: Path) -> None:
     [
         pytest.param(3, 5, "train", 0, id="first epoch"),
         pytest.param(3, 13, "train", 2, id="second epoch, loader processes"),
-        pytest.param(3, 5, "train", 2, id="first epoch, loader processes"),
+        pytest.param(3, 5, "train", 2, id="first epoch, loader processes", marks=pytest.mark.slow),
         pytest.param(3, 8, "validation", 0, id="while it validates"),
-        pytest.param(4, 8, "train", 0, id="at the start of an epoch"),
+        pytest.param(4, 8, "train", 0, id="at the start of an epoch", marks=pytest.mark.slow),
         pytest.param(3, 16, "test", 0, id="while it tests"),
     ],
 )
