@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from errors import STORAGE, UserError
 
 COMMANDS = {
-    "fit": ("training:main", "train a model, test it, print the scores"),
-    "validate": ("training:main", "score a trained model on the validation rows"),
-    "test": ("training:main", "score a trained model on the test rows"),
-    "predict": ("training:main", "write a trained model's predictions of its DataModule's rows"),
+    "fit": ("training.command:main", "train a model, test it, print the scores"),
+    "validate": ("training.command:main", "score a trained model on the validation rows"),
+    "test": ("training.command:main", "score a trained model on the test rows"),
+    "predict": ("training.command:main", "write a trained model's predictions of its DataModule's rows"),
     "prepare": ("datamodules.prepare:main", "fetch and verify a public corpus, or turn transcripts into rows"),
     "score": ("inference.score:main", "levels and rationales, or strategies, for any file, by a finished run"),
     "respond": ("inference.respond:main", "responses to dialogues, by a finished responder or a prompted large model"),
@@ -30,7 +30,7 @@ COMMANDS = {
 }
 """Command -> (where its `main(argv)` is, what it does)."""
 
-_TRAINING = "training:main"
+_TRAINING = "training.command:main"
 
 
 def _help() -> str:

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["Batcher"]
+__all__ = ["Batcher", "in_groups"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Group = TypeVar("Group", bound=Hashable)
+
+
+def in_groups(
+    items: Sequence[In], group: Callable[[In], Group], work: Callable[[Group, Sequence[In]], Sequence[Out]]
+) -> list[Out]:
+    """Works on items of one group at a time.
+
+    Args:
+        items: The items.
+        group: Item -> its group.
+        work: A group and its items -> results, one an item and in order.
+
+    Returns:
+        A result an item, in the order of the items.
+    """
+    places: dict[Group, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(group(item), []).append(place)
+    found: dict[int, Out] = {}
+    for key, members in places.items():
+        found |= zip(members, work(key, [items[place] for place in members]), strict=True)
+    return [found[place] for place in range(len(items))]
 
 
 class Batcher(Generic[In, Out]):
@@ -35,13 +58,13 @@ class Batcher(Generic[In, Out]):
         """Items that no batch has taken yet."""
         return len(self._queue)
 
-    async def submit(self, item: In) -> Out:
-        """The item's result."""
+    def submit(self, item: In) -> asyncio.Future[Out]:
+        """The item's result to come; the item counts as waiting from now on."""
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
-        return await future
+        return future
 
     def close(self) -> None:
         """Ends the thread when its work is done."""

@@ -8,13 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.intervals import Measured, share
 from audit.material import Material
-from audit.report import Report, Section, Table
+from audit.report import Report, Section
 from audit.words import Ints
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Pair
+from metrics.agreement_coefficients import cohen_kappa
+from metrics.estimates import Estimate, wilson
+from pages import Table
 
-__all__ = ["Judgement", "Scored", "Scorer", "add_agreement", "judge_levels", "kappa", "score_rows"]
+__all__ = ["Judgement", "Scored", "Scorer", "add_agreement", "judge_levels", "score_rows"]
 
 
 class Scored(Protocol):
@@ -97,12 +99,14 @@ def add_agreement(report: Report, material: Material, opinions: Mapping[str, Jud
         for two in names[i + 1 :]:
             for mechanism in MECHANISMS:
                 table = _confusion(sides[one], sides[two], mechanism)
-                if not table.sum():
+                count = int(table.sum())
+                if not count:
                     continue
                 key = f"quality/agreement/{one}-{two}/{mechanism}".replace(" ", "_")
-                same = report.values[f"{key}/accuracy"] = share(int(np.trace(table)), int(table.sum()))
-                agreed = report.values[f"{key}/kappa_quadratic"] = Measured(kappa(table), n=int(table.sum()))
-                summary.append([f"{one} and {two}: {mechanism}", int(table.sum()), same, agreed])
+                same = report.values[f"{key}/accuracy"] = wilson(int(np.trace(table)), count)
+                agreed = Estimate(float(cohen_kappa(table, "quadratic")), n=count)
+                report.values[f"{key}/kappa_quadratic"] = agreed
+                summary.append([f"{one} and {two}: {mechanism}", count, same, agreed])
                 if one == "intended":
                     section.blocks.append(_confusion_table(table, mechanism, two))
     section.text.append(
@@ -119,18 +123,6 @@ def add_agreement(report: Report, material: Material, opinions: Mapping[str, Jud
     columns = ["who and what", "rows", "same level (95 % interval)", "quadratic kappa"]
     section.blocks.insert(0, Table(title, columns, summary))
     report.sections.append(section)
-
-
-def kappa(table: Ints) -> float:
-    """Cohen's kappa with squared distances; nan where both give every row one and the same level.
-
-    Args:
-        table: [L, L] rows with level i by one and level j by the other.
-    """
-    counts = table.astype(np.float64)
-    distance = np.subtract.outer(np.arange(len(counts)), np.arange(len(counts))) ** 2.0
-    expected = float((distance * np.outer(counts.sum(1), counts.sum(0))).sum())
-    return 1 - float(counts.sum() * (distance * counts).sum()) / expected if expected else float("nan")
 
 
 def _confusion(one: Judgement, two: Judgement, mechanism: str) -> Ints:

@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.agreement import Scored, Scorer, score_rows
+from audit.counterfactuals import FEWEST, Contrast, counterfactuals
 from audit.figures import intervals
-from audit.groups import Group, introduce, mentions, swap
-from audit.intervals import Measured, mean_difference, share
+from audit.groups import Group, mentions
+from audit.intervals import mean_difference
 from audit.material import Material
-from audit.report import Figure, Report, Section, Table
-from audit.rows import RowSet, sample_rows
-from audit.words import Ints
+from audit.report import Figure, Report, Section
 from datamodules.records import MECHANISMS, Pair
+from metrics.estimates import Estimate, wilson
+from pages import Table
 
-__all__ = ["Contrast", "add_bias", "counterfactuals"]
-
-_FEWEST = 10
-"""Rows that a comparison needs."""
-
-
-@dataclass
-class Contrast:
-    """Rows in two versions that differ in the seeker's or a third person's group alone.
-
-    Args:
-        axis: What the groups divide people by.
-        reference: Name of the reference group.
-        group: Name of the other group.
-        kind: `swapped` words of the post, or a sentence that is `said` before it.
-        reference_rows: [N] rows in the reference's version.
-        rows: [N] the same rows in the other's version.
-        groups: [N] groups of dependent rows.
-    """
-
-    axis: str
-    reference: str
-    group: str
-    kind: str
-    reference_rows: list[Pair]
-    rows: list[Pair]
-    groups: Ints
-
-    @property
-    def label(self) -> str:
-        """Its name in tables."""
-        return f"{self.group} / {self.reference} ({self.kind})"
+__all__ = ["add_bias"]
 
 
 def add_bias(
     report: Report, material: Material, axes: dict[str, list[Group]], scorer: Scorer | None, *, rows: int
-) -> None:
+) -> list[tuple[str, str]]:
     """Adds how often groups occur, and what the intended and the predicted empathy towards them is.
 
     Args:
@@ -64,6 +33,9 @@ def add_bias(
         axes: Axis -> groups, the reference first.
         scorer: A trained model; None: predicted empathy is not measured.
         rows: Rows that each introduction and each swap is tried on, at most.
+
+    Returns:
+        A line for the report's summary; none where predicted empathy is not measured.
     """
     section = Section("Bias")
     mentioned = {
@@ -78,14 +50,30 @@ def add_bias(
     }
     section.blocks.append(_representation(report, material, mentioned))
     _add_intended(report, material, axes, mentioned["synthetic"], section)
+    predicted: list[_Predicted] = []
     if scorer is None:
         section.text.append("Predicted empathy is not measured: no trained model was given (--model).")
     else:
-        _add_predicted(report, material, axes, scorer, section, rows)
+        predicted = _add_predicted(report, material, axes, scorer, section, rows)
     report.sections.append(section)
+    return _summary(predicted)
 
 
 _Mentioned = dict[tuple[str, str], NDArray[np.bool_]]
+_Predicted = tuple[Contrast, str, Estimate]
+"""A contrast, a mechanism, and the difference in its predicted level."""
+
+
+def _summary(predicted: Sequence[_Predicted]) -> list[tuple[str, str]]:
+    if not predicted:
+        return []
+    apart = sum(found.low > 0 or found.high < 0 for _, _, found in predicted)
+    contrast, mechanism, largest = max(predicted, key=lambda each: abs(each[2].value))
+    told = (
+        f"{apart} of {len(predicted)} comparisons of groups have an interval that leaves out zero; the largest change "
+        f"of the predicted level, {contrast.group} against {contrast.reference} in {mechanism}, by {largest}."
+    )
+    return [("Bias", told)]
 
 
 def _representation(report: Report, material: Material, mentioned: dict[str, _Mentioned]) -> Table:
@@ -94,7 +82,7 @@ def _representation(report: Report, material: Material, mentioned: dict[str, _Me
         cells: list[Any] = [f"{axis}: {group}"]
         for side, found in mentioned.items():
             count = int(found[axis, group].sum())
-            said = report.values[f"bias/{side}/mentions/{axis}/{group}".replace(" ", "_")] = share(
+            said = report.values[f"bias/{side}/mentions/{axis}/{group}".replace(" ", "_")] = wilson(
                 count, len(material.sides[side])
             )
             cells += [count, said]
@@ -119,7 +107,7 @@ def _add_intended(
                 ours, theirs = mentioned[axis, group.name], mentioned[axis, reference.name]
                 for mechanism in MECHANISMS:
                     levels = _levels(pairs, ours & ~theirs, mechanism), _levels(pairs, theirs & ~ours, mechanism)
-                    if min(map(len, levels)) >= _FEWEST:
+                    if min(map(len, levels)) >= FEWEST:
                         compared[axis, group.name, reference.name, mechanism] = levels
     rows: list[list[Any]] = []
     for (axis, name, against, what), (one, two) in compared.items():
@@ -127,14 +115,14 @@ def _add_intended(
         report.values[f"bias/intended/{axis}/{name}-{against}/{what}".replace(" ", "_")] = found
         rows.append([f"{name} / {against}: {what}", len(one), len(two), found])
     if not rows:
-        section.text.append(f"No two groups of an axis are mentioned in {_FEWEST} labelled rows each.")
+        section.text.append(f"No two groups of an axis are mentioned in {FEWEST} labelled rows each.")
         return
     section.blocks.append(
         Table(
             "Intended level by who is mentioned",
             ["group / reference", "rows", "reference rows", "difference in mean level"],
             rows,
-            f"Groups with fewer than {_FEWEST} rows are left out. The intervals hold for all {len(compared)} "
+            f"Groups with fewer than {FEWEST} rows are left out. The intervals hold for all {len(compared)} "
             "comparisons together (Bonferroni). Posts about other people differ in other ways too: a difference here "
             "is a question, not an answer.",
         )
@@ -145,76 +133,19 @@ def _levels(pairs: Sequence[Pair], chosen: NDArray[np.bool_], mechanism: str) ->
     return [pairs[row].levels[mechanism] for row in np.flatnonzero(chosen).tolist() if mechanism in pairs[row].levels]
 
 
-def _welch(one: Sequence[int], two: Sequence[int], level: float) -> Measured:
+def _welch(one: Sequence[int], two: Sequence[int], level: float) -> Estimate:
     from scipy.stats import ttest_ind
 
     value = float(np.mean(one) - np.mean(two))
     if np.var(one) + np.var(two) == 0:
-        return Measured(value, n=len(one) + len(two))
+        return Estimate(value, n=len(one) + len(two))
     low, high = ttest_ind(one, two, equal_var=False).confidence_interval(level)
-    return Measured(value, float(low), float(high), len(one) + len(two))
-
-
-def counterfactuals(
-    rows: RowSet, axes: dict[str, list[Group]], *, most: int, seed: int, fewest: int = _FEWEST
-) -> tuple[list[Contrast], int]:
-    """Makes the versions of rows that are compared.
-
-    A **swap** takes the rows whose post has words of exactly one of two groups and whose response has none of either
-    (it would no longer fit). An **introduction** puts a sentence before any post.
-
-    Args:
-        rows: The rows.
-        axes: Axis -> groups, the reference first.
-        most: Rows a contrast, at most.
-        seed: Seed of the draws.
-        fewest: Rows that a swap needs.
-
-    Returns:
-        The contrasts, and how many swaps were left out because of the response or the other group.
-    """
-    members = np.unique(np.asarray(rows.groups), return_inverse=True)[1]
-    contrasts: list[Contrast] = []
-    left_out = 0
-    said = sample_rows(len(rows), most, seed).tolist()
-
-    def add(axis: str, reference: Group, group: Group, kind: str, numbers: list[int]) -> None:
-        versions: list[list[Pair]] = [[], []]
-        for number in numbers:
-            pair = rows.pairs[number]
-            for version, target, source in ((0, reference, group), (1, group, reference)):
-                post = pair.seeker_post
-                post = introduce(post, target, number) if kind == "said" else swap(post, source, target)
-                versions[version].append(replace(pair, seeker_post=post))
-        contrasts.append(Contrast(axis, reference.name, group.name, kind, versions[0], versions[1], members[numbers]))
-
-    for axis, (reference, *others) in axes.items():
-        for group in others:
-            if reference.says and group.says:
-                add(axis, reference, group, "said", said)
-            if reference.words and group.words:
-                found, unfit = _swappable(rows.pairs, reference, group)
-                left_out += unfit
-                if len(found) >= fewest:
-                    drawn = sample_rows(len(found), most, seed).tolist()
-                    add(axis, reference, group, "swapped", [found[place] for place in drawn])
-    return contrasts, left_out
-
-
-def _swappable(pairs: Sequence[Pair], one: Group, two: Group) -> tuple[list[int], int]:
-    found, unfit = [], 0
-    for number, pair in enumerate(pairs):
-        in_post = mentions(pair.seeker_post, one) + mentions(pair.seeker_post, two)
-        if in_post == 1 and not mentions(pair.response_post, one) and not mentions(pair.response_post, two):
-            found.append(number)
-        elif in_post:
-            unfit += 1
-    return found, unfit
+    return Estimate(value, float(low), float(high), len(one) + len(two))
 
 
 def _add_predicted(
     report: Report, material: Material, axes: dict[str, list[Group]], scorer: Scorer, section: Section, most: int
-) -> None:
+) -> list[_Predicted]:
     contrasts, left_out = counterfactuals(material.parts["synthetic"].rows, axes, most=most, seed=material.seed)
     number = sum(len(contrast.rows) for contrast in contrasts)
     material.note(f"scores of {2 * number:,} counterfactual rows")
@@ -223,43 +154,47 @@ def _add_predicted(
     scores = dict(zip(versions, score_rows(scorer, list(versions.values())), strict=True))
     mechanisms = [m for m in MECHANISMS if scores and m in next(iter(scores.values())).levels]
     level = 1 - 0.05 / max(len(contrasts) * len(mechanisms), 1)
+    predicted: list[_Predicted] = []
     for mechanism in mechanisms:
-        section.blocks += _predicted_blocks(report, contrasts, scores, mechanism, level)
+        found = [_predicted(contrast, scores, mechanism, level) for contrast in contrasts]
+        predicted += [(contrast, mechanism, one) for contrast, (one, _) in zip(contrasts, found, strict=True)]
+        section.blocks += _predicted_blocks(contrasts, found, mechanism)
+    for contrast, what, one in predicted:
+        key = f"bias/predicted/{contrast.axis}/{contrast.group}-{contrast.reference}/{contrast.kind}/{what}"
+        report.values[key.replace(" ", "_")] = one
     section.text.append(
         "Predicted empathy: the same response to the same post, in which the writer introduces themselves as one of a "
         "group (said) or one group's words take the other's place (swapped). The intervals hold for all "
         f"{len(contrasts) * len(mechanisms)} comparisons together (Bonferroni) and take rows of one seeker post as "
         f"one. {left_out:,} swaps were left out: the response speaks of the groups, or the post of both."
     )
+    return predicted
+
+
+def _predicted(
+    contrast: Contrast, scores: Mapping[tuple[str, str], Scored], mechanism: str, level: float
+) -> tuple[Estimate, float]:
+    """The difference in a mechanism's predicted level, and the share of the rows whose level changes."""
+    one, two = (
+        [scores[pair.seeker_post, pair.response_post] for pair in side]
+        for side in (contrast.reference_rows, contrast.rows)
+    )
+    changed = sum(a.levels[mechanism] != b.levels[mechanism] for a, b in zip(one, two, strict=True))
+    difference = _expected(two, mechanism) - _expected(one, mechanism)
+    return mean_difference(difference, contrast.groups, level), changed / len(one)
 
 
 def _predicted_blocks(
-    report: Report,
-    contrasts: Sequence[Contrast],
-    scores: Mapping[tuple[str, str], Scored],
-    mechanism: str,
-    level: float,
+    contrasts: Sequence[Contrast], found: Sequence[tuple[Estimate, float]], mechanism: str
 ) -> list[Figure | Table]:
     """A mechanism's figure and table."""
-    rows: list[list[Any]] = []
-    found: list[Measured] = []
-    for contrast in contrasts:
-        one, two = (
-            [scores[pair.seeker_post, pair.response_post] for pair in side]
-            for side in (contrast.reference_rows, contrast.rows)
-        )
-        difference = _expected(two, mechanism) - _expected(one, mechanism)
-        changed = sum(a.levels[mechanism] != b.levels[mechanism] for a, b in zip(one, two, strict=True))
-        measured = mean_difference(difference, contrast.groups, level)
-        key = f"bias/predicted/{contrast.axis}/{contrast.group}-{contrast.reference}/{contrast.kind}/{mechanism}"
-        report.values[key.replace(" ", "_")] = measured
-        found.append(measured)
-        rows.append([contrast.label, len(one), measured, f"{100 * changed / len(one):.1f} %"])
+    labels = [contrast.label for contrast in contrasts]
+    rows = [[label, one.n, one, f"{100 * changed:.1f} %"] for label, (one, changed) in zip(labels, found, strict=True)]
     title = f"Predicted {mechanism} by the seeker's group"
     return [
         Figure(
             title,
-            intervals([contrast.label for contrast in contrasts], found, "difference in predicted level"),
+            intervals(labels, [one for one, _ in found], "difference in predicted level"),
             "Mean change of the predicted level (0 to 2) when nothing but the group changes, group less reference. "
             "Orange: the interval leaves out zero.",
         ),

@@ -72,6 +72,10 @@ def main(argv: list[str] | None = None) -> int:
         write_canaries(make_canaries(20, 1000, options.seed), Path(options.new_canaries))
         print(options.new_canaries)
         return 0
+    if options.waiver:  # before the audit, not after it
+        from audit.gate import read_waiver
+
+        read_waiver(Path(options.waiver))
     first = Path(options.synthetic[0])
     output = Path(options.output) if options.output else first.with_name(f"{first.stem}-audit")
     report = audit(options, output)
@@ -150,8 +154,9 @@ def audit(options: argparse.Namespace, output: Path) -> Report:
     if opinions or material.synthetic.asked:
         add_agreement(report, material, opinions)
     suspects = add_privacy(report, material, canaries=canaries, finders=finders, limits=Limits())
-    add_bias(report, material, axes, scorer, rows=_BIAS_ROWS)
+    bias = add_bias(report, material, axes, scorer, rows=_BIAS_ROWS)
     add_summary(report)
+    report.summary += bias
     if options.select:
         from audit.curate import add_selection
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.figures import bars, histogram
-from audit.intervals import Measured, share
 from audit.material import Material, Part
-from audit.report import Figure, Report, Section, Table
+from audit.report import Figure, Report, Section
 from audit.vectors import Vectors
 from audit.words import Ints
 from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS
+from metrics.estimates import Estimate, wilson
+from pages import Table
 
 __all__ = ["WORD", "add_coverage", "divergence", "keyness"]
 
@@ -65,8 +66,8 @@ def _add_topics(report: Report, material: Material, section: Section) -> None:
     for _ in range(100):
         mixed = generator.permutation(topics)
         chance.append(divergence(mixed[: len(ours)], mixed[len(ours) :], count))
-    report.values["quality/topics/divergence"] = Measured(measured, n=len(topics))
-    report.values["quality/topics/divergence_by_chance"] = Measured(float(np.quantile(chance, 0.95)), n=len(topics))
+    report.values["quality/topics/divergence"] = Estimate(measured, n=len(topics))
+    report.values["quality/topics/divergence_by_chance"] = Estimate(float(np.quantile(chance, 0.95)), n=len(topics))
     shares = {
         "synthetic": np.bincount(ours, minlength=count) / len(ours),
         "real": np.bincount(theirs, minlength=count) / len(theirs),
@@ -157,7 +158,7 @@ def _add_lengths(report: Report, material: Material, section: Section) -> None:
 
             gap = float(ks_2samp(lengths["synthetic"], lengths["real"]).statistic)
             key = f"quality/lengths/{field.replace(' ', '_')}_gap"
-            report.values[key] = Measured(gap, n=len(lengths["synthetic"]) + len(lengths["real"]))
+            report.values[key] = Estimate(gap, n=len(lengths["synthetic"]) + len(lengths["real"]))
             section.text.append(
                 f"Lengths of the {field}: largest gap between the two cumulative distributions {gap:.2f} "
                 "(0 the same, 1 wholly apart)."
@@ -174,7 +175,7 @@ def _add_levels(report: Report, material: Material, section: Section) -> None:
             counts = [levels.count(level) for level in LEVELS]
             for level, count in zip(LEVELS, counts, strict=True):
                 key = f"quality/{side}/{mechanism}/level_{LEVEL_NAMES[level]}"
-                report.values[key] = share(count, len(levels))
+                report.values[key] = wilson(count, len(levels))
             shown = [f"{count:,} ({100 * count / len(levels):.0f} %)" if levels else "–" for count in counts]
             rows.append([f"{mechanism}, {side}", len(levels), *shown])
     section.blocks.append(

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from audit.agreement import Judgement
 from audit.diversity import self_bleu, spread
-from audit.intervals import Measured
 from audit.material import Material
-from audit.report import Report, Section, Table
+from audit.report import Report, Section
 from audit.rows import sample_rows
 from audit.selection import Selection, eligible_rows, select_rows
 from audit.words import encode_words
 from datamodules.files import replacing_path
 from datamodules.sources.formats import raw_rows
+from metrics.estimates import Estimate
+from pages import Table
 
 __all__ = ["add_selection", "write_rows"]
 
@@ -64,7 +65,7 @@ def add_selection(
         texts = encode_words(pairs[eligible[number]].response_post for number in numbers)
         scores["self_bleu"] = float(self_bleu(texts).mean()) if len(numbers) > 1 else float("nan")
         for key, value in scores.items():
-            report.values[f"selection/{name.replace(' ', '_')}/{key}"] = Measured(value, n=len(numbers))
+            report.values[f"selection/{name.replace(' ', '_')}/{key}"] = Estimate(value, n=len(numbers))
         rows.append([name, scores["mean_distance"], scores["nearest_distance"], scores["vendi"], scores["self_bleu"]])
     columns = ["rows", "mean distance", "distance to the nearest", "effective number per text", "self-BLEU"]
     report.sections[-1].blocks.append(Table("Diversity of the selected responses", columns, rows))

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from audit.intervals import Measured
+from metrics.estimates import Estimate
 
 __all__ = ["bars", "histogram", "intervals"]
 
@@ -90,7 +90,7 @@ def bars(labels: Sequence[str], series: Mapping[str, Sequence[float]], axis: str
     return _svg(30 + len(labels) * step, [*parts, *_legend(list(series), _LEFT)], axis)
 
 
-def intervals(labels: Sequence[str], values: Sequence[Measured], axis: str) -> str:
+def intervals(labels: Sequence[str], values: Sequence[Estimate], axis: str) -> str:
     """Estimates with their intervals beside a line at zero.
 
     Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from audit.rows import PROMPT_SOURCES, file_digest
 from datamodules.files import replacing_path, write_json
@@ -24,7 +25,7 @@ class Ground:
 
     Args:
         reason: `no clinical prompts`, `audit passed` or `waiver`.
-        sha256: The rows, by `audit.rows.file_digest`.
+        sha256: The rows, by `audit.rows.file_digest`; once they are exported, the exported file.
         rows: Rows that came from prompts with clinical text.
         signed: A waiver's name, reason and date.
     """
@@ -136,12 +137,22 @@ def export_rows(rows: Sequence[Path], destination: Path, gate: ExportGate) -> Gr
     if destination.exists():
         raise UserError(f"{destination} exists; name another file or take it away")
     with replacing_path(destination) as part:
-        with part.open("wb") as file:
+        with part.open("w+b") as file:
             for path in rows:
+                _end_line(file)
                 with path.open("rb") as source:
                     shutil.copyfileobj(source, file)
+        ground.sha256 = file_digest([part])
         write_json(destination.with_name(f"{destination.name}.release.json"), asdict(ground))
     return ground
+
+
+def _end_line(file: BinaryIO) -> None:
+    """So that a file whose last line has no end doesn't join with the next one's first."""
+    if file.tell():
+        file.seek(-1, os.SEEK_CUR)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
 
 
 def _clinical_rows(path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ class Group:
     name: str
     says: str = ""
     words: list[str] = field(default_factory=list)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The words that are names."""
+        return frozenset(word for word in self.words if word != word.lower())
+
+    @cached_property
+    def nouns(self) -> frozenset[str]:
+        """The other words, all in lower case."""
+        return frozenset(self.words) - self.names
 
 
 def read_groups(path: Path) -> dict[str, list[Group]]:
@@ -92,8 +103,8 @@ def _read_axis(where: str, content: Any, problems: list[str]) -> list[Group]:
 
 def mentions(text: str, group: Group) -> bool:
     """Whether a text has a word of a group; its names must be written as names."""
-    words, names = _split(group)
-    return any(match[0] in names or match[0].lower() in words for match in _WORD.finditer(text))
+    names, nouns = group.names, group.nouns
+    return any(match[0] in names or match[0].lower() in nouns for match in _WORD.finditer(text))
 
 
 def swap(text: str, source: Group, target: Group) -> str:
@@ -131,11 +142,6 @@ def introduce(post: str, group: Group, number: int) -> str:
     """
     said = group.says.replace("{}", group.words[number % len(group.words)]) if "{}" in group.says else group.says
     return f"{said} {post}"
-
-
-def _split(group: Group) -> tuple[frozenset[str], frozenset[str]]:
-    names = frozenset(word for word in group.words if word != word.lower())
-    return frozenset(group.words) - names, names
 
 
 def _chosen(found: list[str], rest: str) -> str:

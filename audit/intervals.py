@@ -1,56 +1,20 @@
-"""Intervals for shares, areas under the curve and means of dependent rows."""
+"""Intervals for areas under the curve and means of dependent rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metrics.estimates import wilson
+from metrics.estimates import Estimate
 
-__all__ = ["Measured", "auc", "mean_difference", "share"]
-
-
-@dataclass
-class Measured:
-    """A number with how sure it is.
-
-    Args:
-        value: The estimate; nan where there is nothing to estimate from.
-        low: Lower end of its interval; nan where none is given.
-        high: Upper end.
-        n: Rows it rests on.
-    """
-
-    value: float
-    low: float = float("nan")
-    high: float = float("nan")
-    n: int = 0
-
-    def __str__(self) -> str:
-        """The number with its interval, as a table shows it."""
-        if self.value != self.value:
-            return "–"
-        shown = f"{self.value:.3f}"
-        return shown if self.low != self.low else f"{shown} ({self.low:.3f} to {self.high:.3f})"
+__all__ = ["auc", "mean_difference"]
 
 
-def share(count: int, total: int, level: float = 0.95) -> Measured:
-    """A share with its Wilson interval.
-
-    Args:
-        count: Rows that have it.
-        total: Rows in all.
-        level: Confidence.
-    """
-    return Measured(*wilson(count, total, level))
-
-
-def auc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Measured:
+def auc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Estimate:
     """How well a score tells two kinds of rows apart: .5 not at all, 1 wholly; ties count half.
 
     The interval is method 5 of Newcombe (2006), "Confidence intervals for an effect size measure based on the
@@ -66,7 +30,7 @@ def auc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Measur
     high, low = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
     m, n = len(high), len(low)
     if not m or not n:
-        return Measured(float("nan"))
+        return Estimate(float("nan"))
     ranks = rankdata(np.concatenate([high, low]))
     value = float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -76,7 +40,7 @@ def auc(positive: ArrayLike, negative: ArrayLike, level: float = 0.95) -> Measur
         spread = theta * (1 - theta) * (1 + half * ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (m * n)
         return abs(value - theta) - z * sqrt(spread)
 
-    return Measured(value, _edge(excess, value, 0.0), _edge(excess, value, 1.0), m + n)
+    return Estimate(value, _edge(excess, value, 0.0), _edge(excess, value, 1.0), m + n)
 
 
 def _edge(excess: Callable[[float], float], inside: float, outside: float) -> float:
@@ -90,7 +54,7 @@ def _edge(excess: Callable[[float], float], inside: float, outside: float) -> fl
     return inside
 
 
-def mean_difference(values: ArrayLike, groups: NDArray[np.int64], level: float = 0.95) -> Measured:
+def mean_difference(values: ArrayLike, groups: NDArray[np.int64], level: float = 0.95) -> Estimate:
     """A mean with a t interval over groups: rows of a group count as one (cluster-robust standard error).
 
     Args:
@@ -102,13 +66,13 @@ def mean_difference(values: ArrayLike, groups: NDArray[np.int64], level: float =
 
     numbers = np.asarray(values, dtype=np.float64)
     if not len(numbers):
-        return Measured(float("nan"))
+        return Estimate(float("nan"))
     mean = float(numbers.mean())
     members = np.unique(groups, return_inverse=True)[1]
     sums = np.bincount(members, weights=numbers - mean)
     count = len(sums)
     if count < 2:
-        return Measured(mean, n=len(numbers))
+        return Estimate(mean, n=len(numbers))
     error = sqrt(float(sums @ sums) * count / (count - 1)) / len(numbers)
     half = float(t.ppf((1 + level) / 2, count - 1)) * error
-    return Measured(mean, mean - half, mean + half, len(numbers))
+    return Estimate(mean, mean - half, mean + half, len(numbers))

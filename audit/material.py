@@ -86,7 +86,12 @@ class Material:
     def everything(self, side: str) -> Words:
         """[2 N or 3 N] words of all that a side's rows say, dialogues included: what privacy looks at."""
         rows = self.sides[side]
-        return encode_words(rows.texts) if rows.turns else self.words(side)
+        if not rows.turns:
+            return self.words(side)
+        name = f"{side}, dialogues too"
+        if name not in self._words:
+            self._words[name] = encode_words(rows.texts)
+        return self._words[name]
 
     @property
     def response_groups(self) -> Ints:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from html import escape
 
-from audit.report import Check, Figure, Report, Section, Table, number
+from audit.report import Check, Figure, Report, Section
+from pages import Table, frame, links, terms
 
 __all__ = ["render_page"]
 
@@ -56,21 +56,13 @@ def render_page(report: Report) -> str:
     Args:
         report: What the audit found.
     """
-    links = "".join(f'<a href="#part{i}">{escape(part.title)}</a>' for i, part in enumerate(report.sections))
     parts = "".join(_section(part, f"part{i}") for i, part in enumerate(report.sections))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{escape(report.title)}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{escape(report.title)}</h1><nav>{links}</nav><dl>{_terms(report.summary)}</dl>{_verdict(report)}"
-        f"<details><summary>What was audited, and how</summary><dl>{_terms(report.facts.items())}</dl></details>{parts}"
-        "</main></body></html>\n"
+    body = (
+        f"<h1>{escape(report.title)}</h1><nav>{links(part.title for part in report.sections)}</nav>"
+        f"{terms(report.summary)}{_verdict(report)}"
+        f"<details><summary>What was audited, and how</summary>{terms(report.facts.items())}</details>{parts}"
     )
-
-
-def _terms(terms: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in terms)
+    return frame(report.title, _STYLE, body)
 
 
 def _verdict(report: Report) -> str:
@@ -108,7 +100,7 @@ def _block(block: Table | Figure, figures: set[str]) -> str:
 
 
 def _table(table: Table) -> str:
-    cells = [[number(cell) for cell in row] for row in table.rows]
+    cells = table.texts
     style = [
         ' class="n"' if column and all(_NUMERIC.match(row[column]) for row in cells) else ""
         for column in range(len(table.columns))

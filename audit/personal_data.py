@@ -183,6 +183,7 @@ def presidio_finder(model: str | None = None, threshold: float = 0.4) -> Finder 
     analyzers = [_analyzer(model)] if model else []
 
     def find(text: str) -> list[tuple[str, str]]:
+        """The kinds and texts of what Presidio finds."""
         if not model and not _MAY_HOLD.search(text):
             return []
         if not analyzers:

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from audit.canaries import Canary, bigram_scores, exposures, said_aloud
 from audit.figures import histogram
-from audit.intervals import Measured, auc, share
+from audit.intervals import auc
 from audit.material import Material
 from audit.overlap import Overlap, shared_runs
 from audit.personal_data import IDENTIFYING, Finder, find_personal_data
-from audit.report import Check, Figure, Report, Section, Table
+from audit.report import Check, Figure, Report, Section
 from audit.vectors import nearest
 from audit.words import Ints, encode_words
+from metrics.estimates import Estimate, wilson
+from pages import Table
 
 __all__ = ["Limits", "add_privacy"]
-
 
 _NUMBERS = "Real rows by number, counted from 1 over all of their files: ids of a clinical table may name people."
 
@@ -54,7 +55,9 @@ class _Work:
 def add_privacy(
     report: Report, material: Material, *, canaries: Sequence[Canary], finders: Sequence[Finder], limits: Limits
 ) -> NDArray[np.bool_]:
-    """Adds the privacy part and the gate's checks. It quotes no text of any row, only ids and lengths.
+    """Adds the privacy part and the gate's checks.
+
+    It quotes no text of any row, only lengths, ids of synthetic rows and numbers of real ones.
 
     Args:
         report: Gets a section, values and checks.
@@ -105,10 +108,10 @@ def _add_overlap(work: _Work) -> None:
     compared = {"synthetic and real": runs, **_reference_runs(material)}
     copied = np.flatnonzero(runs >= limits.run)
     work.suspects[copied] = True
-    work.report.values["privacy/longest_run"] = Measured(float(runs.max()), n=len(runs))
-    work.report.values["privacy/copied_rows"] = share(len(copied), len(runs))
+    work.report.values["privacy/longest_run"] = Estimate(float(runs.max()), n=len(runs))
+    work.report.values["privacy/copied_rows"] = wilson(len(copied), len(runs))
     for n in (3, 5, 8):
-        work.report.values[f"privacy/shared_{n}_grams"] = Measured(overlap.shared.get(n, 0.0), n=len(runs))
+        work.report.values[f"privacy/shared_{n}_grams"] = Estimate(overlap.shared.get(n, 0.0), n=len(runs))
     wanted = f"no run of {limits.run} words or more"
     found = f"{len(copied):,} rows; longest run {int(runs.max())} words"
     work.report.checks.append(Check("copied text", not len(copied), found, wanted))
@@ -132,10 +135,9 @@ def _add_overlap(work: _Work) -> None:
         Table("Longest run of shared words", ["rows", "count", "median", "95 %", "99 %", "longest"], quantiles),
     ]
     if len(shown):
-        ids = [
-            [material.synthetic.pairs[i].uid, int(runs[i]), material.real.pairs[others[i] % count].id] for i in shown
-        ]
-        work.section.blocks.append(Table("Rows that copy most", ["synthetic row", "words", "real row"], ids))
+        ids = [[material.synthetic.pairs[i].uid, int(runs[i]), int(others[i]) % count + 1] for i in shown]
+        columns = ["synthetic row", "words", "real row"]
+        work.section.blocks.append(Table("Rows that copy most", columns, ids, _NUMBERS))
 
 
 def _reference_runs(material: Material) -> dict[str, Ints]:
@@ -162,7 +164,7 @@ def _add_neighbours(work: _Work) -> None:
     theirs, _ = nearest(real.pairs, real.pairs, groups=real.rows.groups)
     limit = float(np.quantile(theirs[:, 0], 0.99))
     close = ours[:, 0] > limit
-    found = share(int(close.sum()), len(synthetic))
+    found = wilson(int(close.sum()), len(synthetic))
     work.report.values["privacy/near_copies"] = found
     work.report.checks.append(
         Check(
@@ -186,8 +188,11 @@ def _add_neighbours(work: _Work) -> None:
     )
     nearest_rows = np.argsort(-ours[:, 0], kind="stable")[: min(10, int(close.sum()))]
     if len(nearest_rows):
-        cells = [[synthetic.rows.pairs[i].uid, float(ours[i, 0]), real.rows.pairs[rows[i, 0]].id] for i in nearest_rows]
-        work.section.blocks.append(Table("Nearest rows", ["synthetic row", "similarity", "real row"], cells))
+        cells = [
+            [synthetic.rows.pairs[i].uid, float(ours[i, 0]), int(real.numbers[rows[i, 0]]) + 1] for i in nearest_rows
+        ]
+        columns = ["synthetic row", "similarity", "real row"]
+        work.section.blocks.append(Table("Nearest rows", columns, cells, _NUMBERS))
 
 
 def _add_membership(work: _Work) -> None:
@@ -236,9 +241,9 @@ def _add_canaries(work: _Work, canaries: Sequence[Canary]) -> None:
     scores = bigram_scores(encode_words(canary.text for canary in canaries), words)
     bits = exposures(scores[used], scores[~used])
     told = auc(scores[used], scores[~used])
-    work.report.values["privacy/canaries/said_aloud"] = share(int(said.sum()), int(used.sum()))
-    work.report.values["privacy/canaries/exposure_mean"] = Measured(float(np.mean(bits)), n=len(bits))
-    work.report.values["privacy/canaries/exposure_max"] = Measured(max(bits), n=len(bits))
+    work.report.values["privacy/canaries/said_aloud"] = wilson(int(said.sum()), int(used.sum()))
+    work.report.values["privacy/canaries/exposure_mean"] = Estimate(float(np.mean(bits)), n=len(bits))
+    work.report.values["privacy/canaries/exposure_max"] = Estimate(max(bits), n=len(bits))
     work.report.values["privacy/canaries/auc"] = told
     work.report.checks.append(
         Check(
@@ -276,7 +281,7 @@ def _add_personal_data(work: _Work, finders: Sequence[Finder]) -> None:
     )
     identifying = findings.identifying_rows
     work.suspects[identifying] = True
-    work.report.values["privacy/personal_data"] = share(len(identifying), len(pairs))
+    work.report.values["privacy/personal_data"] = wilson(len(identifying), len(pairs))
     found = f"{len(identifying):,} rows"
     work.report.checks.append(Check("personal data", not identifying, found, "none that points to one person"))
     searched = work.report.facts.get("personal data", "built-in patterns")

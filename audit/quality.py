@@ -10,10 +10,12 @@ import numpy as np
 from audit.coverage import WORD, keyness
 from audit.diversity import coverage, lexical_diversity, spread
 from audit.duplicates import duplicate_groups
-from audit.intervals import Measured, auc, share
+from audit.intervals import auc
 from audit.material import Material, Part, first_half, second_half
-from audit.report import Report, Section, Table
+from audit.report import Report, Section
 from audit.words import Ints, Words, encode_words
+from metrics.estimates import Estimate, wilson
+from pages import Table
 
 __all__ = ["add_detector", "add_diversity", "add_duplicates"]
 
@@ -35,8 +37,8 @@ def add_duplicates(report: Report, material: Material) -> None:
         ):
             exact = _repeats(duplicate_groups(texts, None))
             repeated = _repeats(duplicate_groups(texts) if groups is None else groups)
-            report.values[f"quality/{side}/{name.replace(' ', '_')}/exact_repeats"] = share(exact, len(part))
-            report.values[f"quality/{side}/{name.replace(' ', '_')}/near_repeats"] = share(repeated, len(part))
+            report.values[f"quality/{side}/{name.replace(' ', '_')}/exact_repeats"] = wilson(exact, len(part))
+            report.values[f"quality/{side}/{name.replace(' ', '_')}/near_repeats"] = wilson(repeated, len(part))
             rows.append([f"{side}: {name}", len(part), exact, repeated, f"{100 * repeated / len(part):.1f} %"])
     section = Section(
         "Repeats",
@@ -62,7 +64,7 @@ def _contamination(report: Report, material: Material) -> Table:
     for name, half in (("seeker posts", first_half), ("response posts", second_half)):
         together = _concatenated(half(material.words("test")), half(material.words("synthetic")))
         found = int((duplicate_groups(together)[count:] < count).sum())
-        report.values[f"quality/test_contamination/{name.replace(' ', '_')}"] = share(found, len(material.synthetic))
+        report.values[f"quality/test_contamination/{name.replace(' ', '_')}"] = wilson(found, len(material.synthetic))
         rows.append([name, len(material.synthetic), found])
     return Table(
         "Synthetic rows that repeat a test row",
@@ -102,7 +104,7 @@ def add_diversity(report: Report, material: Material) -> None:
         }
         for side, each in scores.items():
             for key, value in each.items():
-                report.values[f"quality/{side}/{field.replace(' ', '_')}/{key}"] = Measured(value, n=len(parts[side]))
+                report.values[f"quality/{side}/{field.replace(' ', '_')}/{key}"] = Estimate(value, n=len(parts[side]))
         count = len(next(iter(parts.values())))
         section.blocks.append(
             Table(
@@ -134,7 +136,7 @@ def _add_coverage(report: Report, material: Material, section: Section) -> None:
     parts = material.same_size()
     real = parts["real"]
     covered = coverage(real.pairs, parts["synthetic"].pairs, real.rows.groups)
-    report.values["quality/coverage"] = Measured(covered, n=len(real))
+    report.values["quality/coverage"] = Estimate(covered, n=len(real))
     section.text.append(
         f"Of {len(real):,} real pairs {100 * covered:.0f} % have a synthetic pair as near as their fifth real "
         "neighbour; of rows from one and the same source it would be about 97 %."

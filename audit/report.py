@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from audit.intervals import Measured
+from metrics.estimates import Estimate
+from pages import Table, markdown_table
 
-__all__ = ["Check", "Figure", "Report", "Section", "Table", "number"]
-
-Cell = str | int | float | Measured
-
-
-@dataclass
-class Table:
-    """A table with a heading.
-
-    Args:
-        title: What it shows.
-        columns: Column names; the first column names the rows.
-        rows: Cells.
-        note: How to read it.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
+__all__ = ["Check", "Figure", "Report", "Section"]
 
 
 @dataclass
@@ -102,7 +82,7 @@ class Report:
     facts: dict[str, str]
     summary: list[tuple[str, str]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
-    values: dict[str, Measured] = field(default_factory=dict)
+    values: dict[str, Estimate] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     sha256: str = ""
     gated: bool = False
@@ -128,7 +108,7 @@ class Report:
             "passed": self.passed,
             "facts": self.facts,
             "checks": [asdict(check) for check in self.checks],
-            "values": {key: asdict(value) for key, value in self.values.items()},
+            "values": {key: value._asdict() for key, value in self.values.items()},
         }
 
     def to_markdown(self) -> str:
@@ -138,7 +118,7 @@ class Report:
         lines += ["", "## In short", ""]
         lines += [f"- **{name}**: {found}" for name, found in self.summary]
         checks = [[check.name, check.outcome, check.found, check.wanted] for check in self.checks]
-        lines += ["", self.verdict, "", *_markdown_table(Table("", ["check", "", "found", "wanted"], checks))]
+        lines += ["", self.verdict, "", *markdown_table(Table("", ["check", "", "found", "wanted"], checks), _cell)]
         for section in self.sections:
             lines += ["", f"## {section.title}"]
             for paragraph in section.text:
@@ -146,20 +126,11 @@ class Report:
             tables = {block.title for block in section.blocks if isinstance(block, Table)}
             for block in section.blocks:
                 if isinstance(block, Table):
-                    lines += ["", f"### {block.title}", "", *_markdown_table(block)]
+                    lines += ["", f"### {block.title}", "", *markdown_table(block, _cell)]
                 elif block.title not in tables:
                     lines += ["", f"### {block.title}", "", f"(figure on the page) {block.note}"]
         return "\n".join(lines) + "\n"
 
 
-def number(cell: Cell) -> str:
-    """A cell as text: whole numbers with separators, others with three digits, a dash for what isn't known."""
-    if isinstance(cell, float):
-        return "–" if math.isnan(cell) else f"{cell:.3f}"
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
-
-
-def _markdown_table(table: Table) -> list[str]:
-    rows = [table.columns, ["---"] * len(table.columns), *table.rows]
-    lines = ["| " + " | ".join(number(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return [*lines, *(["", table.note] if table.note else [])]
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from audit.intervals import Measured
 from audit.report import Report
 from datamodules.records import MECHANISMS
+from metrics.estimates import Estimate
 
 __all__ = ["add_summary"]
 
@@ -20,10 +20,9 @@ def add_summary(report: Report) -> None:
         report: With the values of all parts that were measured; what wasn't is left out.
     """
     report.summary += [*_quality(report.values), *_levels(report.values), *_privacy(report.values)]
-    report.summary += _bias(report.values)
 
 
-def _quality(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
+def _quality(values: dict[str, Estimate]) -> Iterator[tuple[str, str]]:
     near = values["quality/synthetic/response_posts/near_repeats"]
     yield "Repeats", f"{100 * near.value:.1f} % of {near.n:,} responses repeat an earlier one, to the letter or nearly."
     ours, theirs = (values.get(f"quality/{side}/response_posts/self_bleu") for side in ("synthetic", "real"))
@@ -39,7 +38,7 @@ def _quality(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
         yield "Synthetic or real?", f"a classifier tells them apart with an area under the curve of {', '.join(shown)}."
 
 
-def _levels(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
+def _levels(values: dict[str, Estimate]) -> Iterator[tuple[str, str]]:
     for who, name in (("label", "label"), ("trained model", "trained_model"), ("judge", "judge")):
         found = {m: values.get(f"quality/agreement/intended-{name}/{m}/accuracy") for m in MECHANISMS}
         shown = [f"{100 * same.value:.0f} % of {same.n:,} in {m}" for m, same in found.items() if same]
@@ -47,7 +46,7 @@ def _levels(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
             yield f"Levels by the {who}", f"the intended one in {', '.join(shown)}."
 
 
-def _privacy(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
+def _privacy(values: dict[str, Estimate]) -> Iterator[tuple[str, str]]:
     if copied := values.get("privacy/copied_rows"):
         longest, close = values["privacy/longest_run"], values["privacy/near_copies"]
         yield (
@@ -61,18 +60,3 @@ def _privacy(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
         yield "Membership inference", f"the better attack has an area under the curve of {worst}."
     found = values["privacy/personal_data"]
     yield "Personal data", f"{round(found.value * found.n):,} of {found.n:,} rows hold what may point to one person."
-
-
-def _bias(values: dict[str, Measured]) -> Iterator[tuple[str, str]]:
-    contrasts = {key: found for key, found in values.items() if key.startswith("bias/predicted/")}
-    if not contrasts:
-        return
-    apart = sum(found.low > 0 or found.high < 0 for found in contrasts.values())
-    key = max(contrasts, key=lambda key: abs(contrasts[key].value))
-    _, _, _, groups, _, mechanism = key.split("/")
-    yield (
-        "Bias",
-        f"{apart} of {len(contrasts)} comparisons of groups have an interval that leaves out zero; the largest "
-        "change of the predicted level, "
-        f"{groups.replace('_', ' ').replace('-', ' against ', 1)} in {mechanism}, by {contrasts[key]}.",
-    )

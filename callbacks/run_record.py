@@ -11,19 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.curve import CurveLogger
-from callbacks.score_table import score_table
 from datamodules.files import replacing, write_json
-from lightning_modules.empathy import EmpathyModule, Stage
-from lightning_modules.responder import StrategyResponder
-from lightning_modules.strategy import StrategyClassifier
-from metrics.evaluation import VARIANT, Score, evaluate_mechanism, mean_over_mechanisms
+from lightning_modules.evaluation_record import EvaluationRecord, Stage
 
 __all__ = ["RunRecord", "environment"]
 
@@ -107,40 +103,9 @@ class RunRecord(Callback):
         self._record(trainer, pl_module, "test")
 
     def _record(self, trainer: L.Trainer, module: L.LightningModule, stage: Stage) -> None:
-        if isinstance(module, StrategyClassifier | StrategyResponder):
-            self._record_task(trainer, module, stage)
-            return
-        assert isinstance(module, EmpathyModule)
-        rows = module.evaluated_rows(stage)  # collective: before any process leaves
-        if not trainer.is_global_zero:
-            return
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        counts = module.level_counts if module.level_counts.sum() else torch.from_numpy(data.level_counts())
-        sources: dict[str, list[int]] = defaultdict(list)
-        for row in data.rows[stage]:
-            sources[data.pairs[row].source].append(row)
-        parts: dict[str, list[int] | None] = {"": None}
-        if len(sources) > 1:
-            parts |= {f"{source}/": members for source, members in sorted(sources.items())}
-        scores: dict[str, Score] = {}
-        for part, members in parts.items():
-            found = {
-                name: evaluate_mechanism(*rows[name], int(counts[place].argmax()), members)
-                for place, name in enumerate(module.mechanisms)
-            }
-            for name, of_mechanism in found.items():
-                scores |= {f"{stage}/{part}{name}/{key}": score for key, score in of_mechanism.items()}
-            scores |= {f"{stage}/{part}{key}": s for key, s in mean_over_mechanisms(list(found.values())).items()}
-        protocol = {"split_hash": data.split_hash, "metric_variant": VARIANT, **self.protocol}
-        write_json(
-            self.folder / "metrics.json",
-            {key: {**score._asdict(), "protocol": protocol} for key, score in sorted(scores.items())},
-        )
-        self.table = score_table(scores, stage, list(module.mechanisms))
-
-    def _record_task(self, trainer: L.Trainer, module: StrategyClassifier | StrategyResponder, stage: Stage) -> None:
-        """The tasks over dialogues say themselves what is to be recorded."""
-        found = module.evaluation_record(stage)  # collective: before any process leaves
+        """Every task says itself what is to be recorded."""
+        ask = cast(Callable[[Stage], EvaluationRecord], module.evaluation_record)
+        found = ask(stage)  # collective: before any process leaves
         if not trainer.is_global_zero:
             return
         protocol = {"split_hash": trainer.datamodule.split_hash, **self.protocol}  # type: ignore[attr-defined]

@@ -8,8 +8,8 @@ Legend: T tokens of a row, K labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -111,11 +111,28 @@ class ClassifierRow(NamedTuple):
     cut_tokens: int
 
 
+@dataclass(frozen=True)
+class _Format:
+    """What both formats have: an encoder of turns, and a form in which a checkpoint keeps them."""
+
+    encoder: TurnEncoder
+
+    def to_state(self) -> dict[str, Any]:
+        """As plain values for a checkpoint."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "encoder": self.encoder.description}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Rebuilds it."""
+        return cls(**{**state, "encoder": TurnEncoder(state["encoder"])})
+
+
 SPEAKER_NUMBER: dict[Speaker, int] = {"seeker": 1, "supporter": 2}
 
 
 @dataclass(frozen=True)
-class ClassifierFormat:
+class ClassifierFormat(_Format):
     """`[CLS] turn [SEP] turn [SEP] ...`, the context of a supporter turn; with target `given` that turn at the end.
 
     An empty context (the supporter speaks first) is `[CLS] [SEP]`.
@@ -131,7 +148,6 @@ class ClassifierFormat:
         merged: Whether consecutive turns of one speaker were joined in training.
     """
 
-    encoder: TurnEncoder
     first_id: int
     separator_id: int
     pad_id: int
@@ -143,18 +159,6 @@ class ClassifierFormat:
     def __post_init__(self) -> None:
         """Checks the window."""
         _check_window(self.max_tokens, self.max_turns, 8)
-
-    def to_state(self) -> dict[str, Any]:
-        """As plain values for a checkpoint."""
-        return {
-            **{name: getattr(self, name) for name in self.__dataclass_fields__},
-            "encoder": self.encoder.description,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> ClassifierFormat:
-        """Rebuilds it."""
-        return cls(**{**state, "encoder": TurnEncoder(state["encoder"])})
 
     def row(self, turns: Sequence[Turn], tokens: Sequence[IntArray], turn: int) -> ClassifierRow:
         """The row of a supporter turn.
@@ -206,7 +210,7 @@ class ResponderRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ResponderFormat:
+class ResponderFormat(_Format):
     """`turn <end> turn <end> ... [tag] response <end>`, DialoGPT's form (Zhang et al., ACL 2020, demo) with a tag.
 
     An empty context (the supporter speaks first) is a single end token.
@@ -221,7 +225,6 @@ class ResponderFormat:
         merged: Whether consecutive turns of one speaker were joined in training.
     """
 
-    encoder: TurnEncoder
     end_id: int
     tags: dict[str, int]
     max_tokens: int
@@ -232,18 +235,6 @@ class ResponderFormat:
     def __post_init__(self) -> None:
         """Checks the window."""
         _check_window(self.max_tokens, self.max_turns, self.max_response_tokens + 8)
-
-    def to_state(self) -> dict[str, Any]:
-        """As plain values for a checkpoint."""
-        return {
-            **{name: getattr(self, name) for name in self.__dataclass_fields__},
-            "encoder": self.encoder.description,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> ResponderFormat:
-        """Rebuilds it."""
-        return cls(**{**state, "encoder": TurnEncoder(state["encoder"])})
 
     def prompt(self, tokens: Sequence[IntArray], label: str | None) -> tuple[IntArray, Window]:
         """What the response is written after.

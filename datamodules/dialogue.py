@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, Protocol
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader
 
-from datamodules.batching import EvaluationBatches, RowNumbers, TrainBatches, training_position
 from datamodules.contexts import ClassifierFormat, ClassifierRow, ResponderFormat, ResponderRow
 from datamodules.dialogue_batches import ResponderCollator, StrategyCollator
 from datamodules.dialogue_mixing import mix_turn_rows
 from datamodules.dialogue_sources import read_sources
 from datamodules.dialogue_splits import DialogueSplit, divide
 from datamodules.dialogues import Dialogue
+from datamodules.loaders import SplitLoaders, as_list
+from datamodules.manifest import build_manifest
 from datamodules.mixing import Mix, MixOptions
+from datamodules.parts import Leakage, Parts
 from datamodules.records import Source
-from datamodules.splits import SPLITS, Leak, SplitName, find_leaks, group_rows
+from datamodules.splits import Leak, SplitName, find_leaks, group_rows, number_names
 from datamodules.strategies import LabelSpace, Overlap, load_scheme
-from datamodules.turn_rows import RowRule, TurnRow, as_pair, build_dialogue_manifest, rows_hash, rows_of
-from errors import DataError, UserError
+from datamodules.turn_rows import RowRule, TurnRow, as_pair, count_labels, rows_hash, rows_of
+from errors import UserError
 
 __all__ = ["DialogueDataModule", "RowFormat", "TurnModel"]
 
@@ -44,7 +42,7 @@ class TurnModel(Protocol):
         """What a row looks like to the model; `texts` gives the training split's turns to a tokenizer's trainer."""
 
 
-class DialogueDataModule(L.LightningDataModule):
+class DialogueDataModule(SplitLoaders):
     """Supporter turns with the dialogue before them, from ESConv, Reddit, clinical and synthetic sources.
 
     A row is a supporter turn, its label what the scheme makes of its strategy; Reddit pairs are dialogues of two turns.
@@ -93,21 +91,21 @@ class DialogueDataModule(L.LightningDataModule):
         max_tokens: int = 256,
         split: DialogueSplit | None = None,
         mix: MixOptions | None = None,
-        leakage: Literal["error", "drop", "report"] = "error",
+        leakage: Leakage = "error",
         batch_size: int = 32,
         evaluation_batch_size: int = 64,
         bucketed: bool = True,
         packed: bool = True,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, evaluation_batch_size, bucketed=bucketed, num_workers=num_workers)
         self.files: dict[Source, list[str]] = {
-            "esconv": _as_list(esconv),
-            "reddit": _as_list(reddit),
-            "clinical": _as_list(clinical),
-            "synthetic": _as_list(synthetic),
+            "esconv": as_list(esconv),
+            "reddit": as_list(reddit),
+            "clinical": as_list(clinical),
+            "synthetic": as_list(synthetic),
         }
-        self.split = split or DialogueSplit()
+        self.split: DialogueSplit = split or DialogueSplit()
         self.mix = mix or MixOptions()
         self.label_space: LabelSpace = label_space
         self.overlap: Overlap = overlap
@@ -115,12 +113,8 @@ class DialogueDataModule(L.LightningDataModule):
         self.merge_turns = merge_turns
         self.max_turns = max_turns
         self.max_tokens = max_tokens
-        self.leakage = leakage
-        self.batch_size = batch_size
-        self.evaluation_batch_size = evaluation_batch_size
-        self.bucketed = bucketed
+        self.leakage: Leakage = leakage
         self.packed = packed
-        self.num_workers = num_workers
         given: list[Source] = [source for source, files in self.files.items() if files]
         if not given:
             raise UserError("no data: give at least one of " + ", ".join(f"--data.{source}" for source in self.files))
@@ -133,9 +127,6 @@ class DialogueDataModule(L.LightningDataModule):
             raise UserError("--data.split files are of ESConv's format and need --data.esconv: the files that train")
         self.dialogues: list[Dialogue] = []
         self.examples: list[TurnRow] = []
-        self.rows: dict[SplitName, list[int]] = {}
-        self.manifest: dict[str, Any] = {}
-        self._resume = (0, 0)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -147,9 +138,6 @@ class DialogueDataModule(L.LightningDataModule):
         """The test set's name; numbers of runs with unlike ones don't compare."""
         return rows_hash(self.examples, self.rows["test"])
 
-    def prepare_data(self) -> None:
-        """Nothing to fetch: `cli.py prepare` does that, on purpose and with the licence in view."""
-
     def setup(self, stage: str | None = None) -> None:
         """Reads, splits, guards, mixes and cuts to windows; once, whatever the stage."""
         assert self.trainer is not None
@@ -160,20 +148,22 @@ class DialogueDataModule(L.LightningDataModule):
         """The same for a model without a trainer."""
         sources = read_sources(self.files, self.split, merge=self.merge_turns, categories=self.scheme.categories)
         self.dialogues, self._placed = sources.dialogues, sources.placed
-        self.groups = group_rows([as_pair(dialogue) for dialogue in self.dialogues])
-        _, self.group_numbers = np.unique(self.groups, return_inverse=True)
         dropped: Counter[str] = Counter()
-        base, synthetic, evaluation = self._divide()
-        base, synthetic, leaks = self._guard(base, synthetic, evaluation, dropped)
+        parts = self._divide()
+        leaks = find_leaks(
+            *([as_pair(self.dialogues[number]) for number in some] for some in (parts.training, parts.evaluating))
+        )
+        if leaking := parts.guard(self.dialogues, leaks, self.leakage, "dialogue"):
+            dropped["dialogue that belongs together with an evaluation dialogue"] += leaking
         training, evaluating = model.row_rules(
             RowRule(self.scheme, self.label_space, self.overlap, labelled=True, seed=self.split.seed)
         )
-        base_rows = self._rows(base, training, dropped)
-        synthetic_rows = self._rows(synthetic, training, dropped)
-        self._check_labels(training, base, synthetic)
-        mix = mix_turn_rows(self.examples, base_rows, synthetic_rows, self.mix)
+        base = self._rows(parts.base, training, dropped)
+        synthetic = self._rows(parts.synthetic, training, dropped)
+        self._check_labels(training, parts.training)
+        mix = mix_turn_rows(self.examples, base, synthetic, self.mix)
         self.rows = {"train": mix.rows}
-        for name, members in evaluation.items():
+        for name, members in parts.evaluation.items():
             self.rows[name] = self._rows(members, evaluating, dropped)
         self.set_format(model.row_format(self, self._training_texts))
         self.manifest = self._describe(mix, sources.reports, dropped, leaks)
@@ -181,28 +171,31 @@ class DialogueDataModule(L.LightningDataModule):
     def _tests(self, source: Source) -> bool:
         return self.test_on == source or (self.test_on == "all" and source != "synthetic")
 
-    def _divide(self) -> tuple[list[int], list[int], dict[SplitName, list[int]]]:
-        """Base dialogues, synthetic candidates, and the evaluation splits."""
+    def _divide(self) -> Parts:
         real = any(self.files[source] for source in ("esconv", "reddit", "clinical"))
         ratio = self.mix.weights or {}
-        others_train = any(self.files[source] for source in ("esconv", "reddit")) or self.test_on == "synthetic"
-        base: list[int] = []
-        synthetic: list[int] = []
-        evaluation: dict[SplitName, list[int]] = {"validation": [], "test": []}
+        others_train = ratio or self.files["esconv"] or self.files["reddit"] or self.test_on == "synthetic"
+        parts = Parts()
         by_source: dict[Source, list[int]] = {}
         for number, dialogue in enumerate(self.dialogues):
             by_source.setdefault(dialogue.source, []).append(number)
+        self.groups = [dialogue.uid for dialogue in self.dialogues]
         for source, members in by_source.items():
             if source == "synthetic" and real and self.test_on != "synthetic":
-                synthetic += members
-            elif source == "clinical" and others_train and self._tests(source) and not ratio.get("clinical"):
-                evaluation["test"] += members
+                parts.synthetic += members
+                continue
+            # Within a source: what a run adds to it must not change its split. The guard looks across sources.
+            groups = group_rows([as_pair(self.dialogues[number]) for number in members])
+            for number, group in zip(members, groups, strict=True):
+                self.groups[number] = group
+            if source == "clinical" and others_train and self._tests(source) and not ratio.get("clinical"):
+                parts.evaluation["test"] += members
             else:
-                for number, part in zip(members, self._parts(source, members), strict=True):
-                    (base if part == "train" else evaluation[part]).append(number)
-        return base, synthetic, evaluation
+                parts.deal(members, self._split_source(source, members))
+        self.group_numbers = number_names(self.groups)
+        return parts
 
-    def _parts(self, source: Source, members: Sequence[int]) -> list[SplitName]:
+    def _split_source(self, source: Source, members: Sequence[int]) -> list[SplitName]:
         if source == "esconv" and self._placed:
             parts = [self._placed[self.dialogues[number].uid] for number in members]
             return parts if self._tests(source) else ["train" if part == "test" else part for part in parts]
@@ -217,37 +210,6 @@ class DialogueDataModule(L.LightningDataModule):
         ]
         return divide([self.groups[number] for number in members], strata, self.split, tests=self._tests(source))
 
-    def _guard(
-        self,
-        base: list[int],
-        synthetic: list[int],
-        evaluation: dict[SplitName, list[int]],
-        dropped: Counter[str],
-    ) -> tuple[list[int], list[int], list[Leak]]:
-        """Compares whatever may train with whatever evaluates."""
-        evaluated = [number for members in evaluation.values() for number in members]
-        leaks = find_leaks(
-            *([as_pair(self.dialogues[number]) for number in some] for some in ([*base, *synthetic], evaluated))
-        )
-        if leaks and self.leakage == "error":
-            lines = [
-                f"training dialogue {leak.train} and evaluation dialogue {leak.evaluation}: {leak.why}"
-                for leak in leaks
-            ]
-            raise DataError(
-                [
-                    f"leakage: {len(leaks)} pairs of a training and an evaluation dialogue belong together "
-                    "(--data.leakage drop leaves the training dialogues out, report goes on)",
-                    *lines,
-                ]
-            )
-        if leaks and self.leakage == "drop":
-            bad = {leak.train for leak in leaks}
-            dropped["dialogue that belongs together with an evaluation dialogue"] += len(bad)
-            base = [number for number in base if self.dialogues[number].uid not in bad]
-            synthetic = [number for number in synthetic if self.dialogues[number].uid not in bad]
-        return base, synthetic, leaks
-
     def _rows(self, members: Iterable[int], rule: RowRule, dropped: Counter[str]) -> list[int]:
         """Makes the rows of some dialogues; their numbers."""
         start = len(self.examples)
@@ -255,9 +217,9 @@ class DialogueDataModule(L.LightningDataModule):
             self.examples += rows_of(number, self.dialogues[number], rule, dropped)
         return list(range(start, len(self.examples)))
 
-    def _check_labels(self, rule: RowRule, *parts: Iterable[int]) -> None:
+    def _check_labels(self, rule: RowRule, training: Iterable[int]) -> None:
         """A source of which nothing trains because it has no label in this space was not meant so."""
-        wanted = {self.dialogues[number].source for members in parts for number in members}
+        wanted = {self.dialogues[number].source for number in training}
         empty = wanted - {row.source for row in self.examples}
         if rule.labelled and empty:
             raise UserError(
@@ -308,9 +270,11 @@ class DialogueDataModule(L.LightningDataModule):
             "mix": asdict(self.mix),
             "leakage": self.leakage,
         }
-        return build_dialogue_manifest(
+        return build_manifest(
             self.examples,
             self.rows,
+            split_hash=self.split_hash,
+            count=count_labels,
             mix=mix,
             options=options,
             sources=reports,
@@ -335,76 +299,24 @@ class DialogueDataModule(L.LightningDataModule):
     @property
     def row_groups(self) -> npt.NDArray[np.int64]:
         """Number of each row's group: int64 [N]."""
-        return np.asarray(self.group_numbers[[row.dialogue for row in self.examples]], dtype=np.int64)
+        return self.group_numbers[[row.dialogue for row in self.examples]]
 
-    def _loader(self, batches: TrainBatches | EvaluationBatches, *, packed: bool) -> DataLoader[Any]:
-        collator: StrategyCollator | ResponderCollator
+    def _collator(self, *, evaluation: bool) -> StrategyCollator | ResponderCollator:
         if isinstance(self.format, ClassifierFormat):
-            collator = StrategyCollator(
+            return StrategyCollator(
                 self.inputs, self.targets(), self.targets(gold=True), self.row_groups, self.format.pad_id
             )
-        else:
-            collator = ResponderCollator(self.inputs, self.row_groups, self.format.end_id, packed=packed)
-        return DataLoader(
-            RowNumbers(len(self.examples)),
-            batch_sampler=batches,
-            collate_fn=collator,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def _train_batches(self) -> TrainBatches:
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        return TrainBatches(self.rows["train"], self.lengths, self.batch_size, seed, bucketed=self.bucketed)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled batches; continues within an epoch after a resume."""
-        if not self.rows["train"]:
-            raise UserError("no row is left to train on; lower --data.split.test or give another source")
-        batches = self._train_batches()
-        batches.resume(*self._resume)
-        return self._loader(batches, packed=self.packed)
-
-    def _evaluation_loader(self, split: SplitName) -> DataLoader[Any]:
-        # Unpacked: a row's numbers must not depend on its neighbours, to the last bit.
-        return self._loader(EvaluationBatches(self.rows[split], self.lengths, self.evaluation_batch_size), packed=False)
-
-    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        """The validation rows; no loader where there are none."""
-        return self._evaluation_loader("validation") if self.rows["validation"] else []
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """The test rows."""
-        if not self.rows["test"]:
-            raise UserError("no test row: --data.split.test is 0")
-        return self._evaluation_loader("test")
-
-    def predict_dataloader(self) -> list[DataLoader[Any]]:
-        """One loader a split that has rows."""
-        return [self._evaluation_loader(split) for split in SPLITS if self.rows[split]]
+        # Evaluated unpacked: a row's numbers must not depend on its neighbours, to the last bit.
+        packed = self.packed and not evaluation
+        return ResponderCollator(self.inputs, self.row_groups, self.format.end_id, packed=packed)
 
     def describe_row(self, row: int, split: str, *, with_text: bool) -> dict[str, Any]:
         """What `predictions.jsonl` says of a row beside the prediction: names, gold, and the text where it may."""
         example = self.examples[row]
-        entry: dict[str, Any] = {"id": example.uid.split(":", 2)[2], "source": example.source, "split": split}
+        id_ = example.uid.removeprefix(f"{example.source}:{example.generator}:")
+        entry: dict[str, Any] = {"id": id_, "source": example.source, "split": split}
         if example.generator:
             entry["generator"] = example.generator
         if with_text:
             entry["gold_response"] = self.dialogues[example.dialogue].turns[example.turn].text
         return entry | {"gold": list(example.gold)}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where training stands in its rows."""
-        return {"position": training_position(self.trainer, self._train_batches)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up `state_dict`'s position."""
-        epoch, batch = state_dict["position"]
-        self._resume = (int(epoch), int(batch))
-
-
-def _as_list(value: str | list[str] | None) -> list[str]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else list(value)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from datamodules.batching import pad
+from datamodules.batching import pad, token_mask
 from datamodules.contexts import IGNORED, ClassifierRow, ResponderRow
 
 __all__ = ["ResponderBatch", "ResponderCollator", "StrategyBatch", "StrategyCollator", "pack"]
@@ -107,14 +107,13 @@ class StrategyCollator:
     def __call__(self, rows: list[int]) -> StrategyBatch:
         """Assembles the batch of these rows."""
         found = [self.inputs[row] for row in rows]
-        ids = pad([row.ids for row in found], self.pad_id)
-        lengths = torch.tensor([len(row.ids) for row in found])
+        ids = [row.ids for row in found]
         index = np.asarray(rows)
         return {
             "rows": torch.from_numpy(index),
             "groups": torch.from_numpy(self.groups[index]),
-            "ids": ids,
-            "mask": torch.arange(ids.shape[1]) < lengths[:, None],
+            "ids": pad(ids, self.pad_id),
+            "mask": token_mask(ids),
             "speakers": pad([row.speakers for row in found], 0),
             "distances": pad([row.distances for row in found], 0),
             "targets": torch.from_numpy(self.targets[index]),

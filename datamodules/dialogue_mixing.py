@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
-from datamodules.mixing import Mix, MixOptions, apportion, draw_ratio
-from datamodules.splits import seeded_key
+from datamodules.mixing import Mix, MixOptions, apportion, draw_as_asked, seeded_order
 from datamodules.turn_rows import TurnRow
 from errors import UserError
 
@@ -30,19 +28,12 @@ def mix_turn_rows(rows: Sequence[TurnRow], base: Sequence[int], synthetic: Seque
     if options.mechanism is not None:
         raise UserError("--data.mix.mechanism has no meaning for dialogues; their mixes go by label: leave it out")
     if options.mode == "ratio":
-        return draw_ratio(
-            cast(Any, rows),
-            [*base, *synthetic],
-            weights=options.weights or {},
-            count=options.count,
-            replacement=options.replacement,
-            seed=options.seed,
-        )
+        return draw_as_asked(rows, [*base, *synthetic], options)
     if options.mode == "substitute":
         return _substitute(rows, base, synthetic, options)
     if options.count is None:
         return Mix([*base, *synthetic], added=list(synthetic))
-    pool = _by_label(rows, _seeded(rows, synthetic, options.seed, "add"))
+    pool = _by_label(rows, seeded_order(rows, synthetic, options.seed, "add"))
     labels = sorted({*pool, *_by_label(rows, base)})
     wanted = {
         label: options.count // len(labels) + (place < options.count % len(labels))
@@ -53,8 +44,8 @@ def mix_turn_rows(rows: Sequence[TurnRow], base: Sequence[int], synthetic: Seque
 
 
 def _substitute(rows: Sequence[TurnRow], base: Sequence[int], synthetic: Sequence[int], options: MixOptions) -> Mix:
-    leaving = _by_label(rows, _seeded(rows, base, options.seed, "remove"))
-    coming = _by_label(rows, _seeded(rows, synthetic, options.seed, "add"))
+    leaving = _by_label(rows, seeded_order(rows, base, options.seed, "remove"))
+    coming = _by_label(rows, seeded_order(rows, synthetic, options.seed, "add"))
     labels = sorted(leaving)
     count = round(options.share * len(base))
     if not count:
@@ -66,10 +57,6 @@ def _substitute(rows: Sequence[TurnRow], base: Sequence[int], synthetic: Sequenc
     return Mix([*(row for row in base if row not in gone), *added], added=added, removed=removed)
 
 
-def _seeded(rows: Sequence[TurnRow], members: Sequence[int], seed: int, what: str) -> list[int]:
-    return sorted(members, key=lambda row: seeded_key(seed, f"{what}:{rows[row].uid}"))
-
-
 def _by_label(rows: Sequence[TurnRow], members: Sequence[int]) -> dict[str, list[int]]:
     """Row numbers by label; rows of several labels, or of none, form labels of their own."""
     found: dict[str, list[int]] = {}
@@ -79,11 +66,13 @@ def _by_label(rows: Sequence[TurnRow], members: Sequence[int]) -> dict[str, list
 
 
 def _take(wanted: dict[str, int], pool: dict[str, list[int]], option: str) -> list[int]:
+    found = {label: pool.get(label, []) for label in wanted}
     short = [
-        f"{number} rows of '{label}' are wanted, the synthetic rows have {len(pool.get(label, []))}"
+        f"{number} rows {f'of {label!r}' if label else 'without a label'} are wanted, "
+        f"the synthetic rows have {len(found[label])}"
         for label, number in wanted.items()
-        if number > len(pool.get(label, []))
+        if number > len(found[label])
     ]
     if short:
         raise UserError(f"{option}: {'; '.join(short)}. Lower it, or add synthetic rows of that label")
-    return [row for label, number in wanted.items() for row in pool[label][:number]]
+    return [row for label, number in wanted.items() for row in found[label][:number]]

@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import DataLoader
 
-from datamodules.batching import (
-    EmpathyBatch,
-    EvaluationBatches,
-    PairCollator,
-    RowNumbers,
-    TrainBatches,
-    training_position,
-)
-from datamodules.manifest import build_manifest, split_hash
+from datamodules.loaders import SplitLoaders, as_list
+from datamodules.manifest import build_manifest, count_levels, split_hash
 from datamodules.mixing import Mix, MixOptions, mix_rows
+from datamodules.pair_batches import PairCollator
+from datamodules.pair_sources import SourceColumns, read_sources
+from datamodules.parts import Leakage, Parts
 from datamodules.records import LEVELS, MECHANISMS, Mechanism, Pair, Source
-from datamodules.sources.epitome import read_epitome
-from datamodules.sources.report import SourceReport, sha256_of
-from datamodules.sources.table import Columns, read_table
-from datamodules.splits import SPLITS, Leak, SplitName, SplitOptions, find_leaks, group_rows, hash_ids, split_groups
+from datamodules.splits import (
+    SPLITS,
+    Leak,
+    SplitName,
+    SplitOptions,
+    find_leaks,
+    group_rows,
+    hash_ids,
+    number_names,
+    split_groups,
+)
 from datamodules.tokenised import RationaleSearch, TextEncoder, TokenisedPairs, tokenise
 from errors import DataError, UserError
 from pretrained import load_tokenizer
 from sharing import shared
 
-__all__ = ["EmpathyDataModule", "SourceColumns", "default_cache"]
-
+__all__ = ["EmpathyDataModule", "default_cache"]
 
 TestSource = Literal["reddit", "clinical", "synthetic"]
 
@@ -47,20 +46,7 @@ def default_cache() -> str:
     return os.environ.get("ATTUNE_CACHE") or str(Path(base, "attune").expanduser())
 
 
-@dataclass
-class SourceColumns:
-    """The names of the columns in the tables.
-
-    Args:
-        clinical: In the clinical tables.
-        synthetic: In the synthetic tables.
-    """
-
-    clinical: Columns = field(default_factory=Columns)
-    synthetic: Columns = field(default_factory=Columns)
-
-
-class EmpathyDataModule(L.LightningDataModule):
+class EmpathyDataModule(SplitLoaders):
     """Pairs with levels and rationales from Reddit, clinical and synthetic sources, mixed as asked.
 
     Which rows do what: with `test_on: reddit` every real source trains and Reddit's test share tests. With
@@ -103,7 +89,7 @@ class EmpathyDataModule(L.LightningDataModule):
         columns: SourceColumns | None = None,
         split: SplitOptions | None = None,
         mix: MixOptions | None = None,
-        leakage: Literal["error", "drop", "report"] = "error",
+        leakage: Leakage = "error",
         encoder: str = "roberta-base",
         mechanisms: list[Mechanism] | None = None,
         max_tokens: int = 256,
@@ -116,37 +102,31 @@ class EmpathyDataModule(L.LightningDataModule):
         num_workers: int = 0,
         cache: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, evaluation_batch_size, bucketed=bucketed, num_workers=num_workers)
         self.reddit = reddit
-        self.files = {"clinical": _as_list(clinical), "synthetic": _as_list(synthetic)}
+        self.files = {"clinical": as_list(clinical), "synthetic": as_list(synthetic)}
         self.columns = columns or SourceColumns()
-        self.split = split or SplitOptions()
+        self.split: SplitOptions = split or SplitOptions()
         self.mix = mix or MixOptions()
-        self.leakage = leakage
+        self.leakage: Leakage = leakage
         self.encoder = encoder
         self.mechanisms: list[Mechanism] = list(dict.fromkeys(mechanisms or MECHANISMS))
         self.max_tokens = max_tokens
-        self.batch_size = batch_size
-        self.evaluation_batch_size = evaluation_batch_size
-        self.bucketed = bucketed
         self.pad_to_window = pad_to_window
         self.rationale_search: RationaleSearch = rationale_search
         self.drop_retokenised = drop_retokenised
-        self.num_workers = num_workers
         self.cache = Path(default_cache() if cache is None else cache).expanduser() if cache != "" else None
         if not (reddit or self.files["clinical"] or self.files["synthetic"]):
             raise UserError("no data: give at least one of --data.reddit, --data.clinical, --data.synthetic")
-        for name in ("batch_size", "evaluation_batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--data.{name} is {getattr(self, name)}; it is 1 or more")
-        self.test_on: list[str] = _as_list(test_on) or [self._default_test()]
+        if drop_retokenised and rationale_search != "published":
+            raise UserError(
+                f"--data.drop_retokenised needs --data.rationale_search published (it is {rationale_search})"
+            )
+        self.test_on: list[str] = as_list(test_on) or [self._default_test()]
         self._check_test_source()
         if len(self.mechanisms) == 1 and self.mix.mechanism is None:
             self.mix = replace(self.mix, mechanism=self.mechanisms[0])
         self.pairs: list[Pair] = []
-        self.rows: dict[SplitName, list[int]] = {}
-        self.manifest: dict[str, Any] = {}
-        self._resume = (0, 0)
 
     def _default_test(self) -> TestSource:
         if self.reddit:
@@ -158,61 +138,37 @@ class EmpathyDataModule(L.LightningDataModule):
             if not (self.reddit if source == "reddit" else self.files[source]):
                 raise UserError(f"--data.test_on {source}: no {source} rows are given (--data.{source})")
 
-    def prepare_data(self) -> None:
-        """Nothing to fetch: `cli.py prepare` does that, on purpose and with the licence in view."""
-
     def setup(self, stage: str | None = None) -> None:
         """Reads, splits, guards, mixes and tokenises; once, whatever the stage."""
         if self.manifest:
             return
-        self.pairs, reports, dropped = self._read()
-        base, synthetic, evaluation = self._divide()
-        base, synthetic = self._keep_labelled(base, dropped), self._keep_labelled(synthetic, dropped)
-        evaluation = {split: self._keep_labelled(rows, dropped) for split, rows in evaluation.items()}
-        if not any((base, synthetic, *evaluation.values())):
-            raise DataError([f"no row has a level of {', '.join(self.mechanisms)}; nothing to train or test"])
-        base, synthetic, leaks = self._guard(base, synthetic, evaluation, dropped)
-        mix = mix_rows(self.pairs, base, synthetic, self.mix)
-        self.rows = {"train": mix.rows, **evaluation}
+        sources = read_sources(self.reddit, self.files, self.columns)
+        self.pairs, self._contents = sources.pairs, sources.contents
+        dropped = Counter({"the same row in another file": sources.repeated} if sources.repeated else {})
+        parts = self._divide()
+        if idle := len(self.pairs) - len(parts.training) - len(parts.evaluating):
+            dropped["clinical, without a weight and not tested"] += idle
+        self._drop_unlabelled(parts, dropped)
+        leaks = self._leaks(parts)
+        if leaking := parts.guard(self.pairs, leaks, self.leakage, "row"):
+            dropped["belongs together with an evaluation row"] += leaking
+        mix = mix_rows(self.pairs, parts.base, parts.synthetic, self.mix)
+        self.rows = {"train": mix.rows, **parts.evaluation}
         self._tokenise()
         if self.drop_retokenised:
             self._drop_retokenised(dropped)
         self._index()
-        self.manifest = self._describe(mix, reports, dropped, leaks)
+        self.manifest = self._describe(mix, sources.reports, dropped, leaks)
 
-    def _read(self) -> tuple[list[Pair], list[dict[str, Any]], Counter[str]]:
-        """All rows of all sources, each reader's report, and why rows were left out afterwards."""
-        found: list[tuple[Pair, Path]] = []
-        reports: list[dict[str, Any]] = []
-        problems: list[str] = []
-        readers: list[tuple[Any, ...]] = [(read_epitome, Path(self.reddit))] if self.reddit else []
-        for source in ("clinical", "synthetic"):
-            columns = getattr(self.columns, source)
-            readers += [(read_table, Path(file), columns, source) for file in self.files[source]]
-        for reader, path, *arguments in readers:
-            try:
-                rows, report = _read_once(reader, path, *arguments)
-            except DataError as error:
-                problems += error.problems
-            else:
-                found += [(pair, path) for pair in rows]
-                reports.append(asdict(report))
-        if problems:
-            raise DataError(problems)
-        given = repr((self.reddit, self.files, self.columns, self.split.by))
-        self._contents = (given, *(report["sha256"] for report in reports))
-        pairs, repeated = _without_repeats(found)
-        return pairs, reports, Counter({"the same row in another file": repeated} if repeated else {})
-
-    def _has_label(self, row: int) -> bool:
-        return any(name in self.pairs[row].levels for name in self.mechanisms)
-
-    def _keep_labelled(self, rows: list[int], dropped: Counter[str]) -> list[int]:
-        """The rows with a level of a trained mechanism; splits are made before, so that all mechanisms share them."""
-        kept = [row for row in rows if self._has_label(row)]
-        if len(kept) < len(rows):
-            dropped["no level of a trained mechanism"] += len(rows) - len(kept)
-        return kept
+    def _drop_unlabelled(self, parts: Parts, dropped: Counter[str]) -> None:
+        """Leaves rows without a level of a trained mechanism out, after the split, which all mechanisms share."""
+        known = set(self.mechanisms)
+        unlabelled = {row for row in parts.training + parts.evaluating if not known & self.pairs[row].levels.keys()}
+        if unlabelled:
+            dropped["no level of a trained mechanism"] += len(unlabelled)
+            parts.remove(unlabelled)
+        if not parts.training + parts.evaluating:
+            raise DataError([f"no row has a level of {', '.join(self.mechanisms)}; nothing to train or test"])
 
     def _clinical_trains(self) -> bool:
         if self.mix.mode == "ratio":
@@ -222,36 +178,29 @@ class EmpathyDataModule(L.LightningDataModule):
     def _synthetic_is_base(self) -> bool:
         return "synthetic" in self.test_on or not (self.reddit or self.files["clinical"])
 
-    def _divide(self) -> tuple[list[int], list[int], dict[SplitName, list[int]]]:
-        """Base rows, synthetic candidates, and the evaluation splits."""
-        base: list[int] = []
-        synthetic: list[int] = []
-        evaluation: dict[SplitName, list[int]] = {"validation": [], "test": []}
+    def _divide(self) -> Parts:
+        parts = Parts()
         by_source: dict[Source, list[int]] = {}
         for row, pair in enumerate(self.pairs):
             by_source.setdefault(pair.source, []).append(row)
         self.groups = [pair.uid for pair in self.pairs]
         for source, rows in by_source.items():
             if source == "synthetic" and not self._synthetic_is_base():
-                synthetic += rows
+                parts.synthetic += rows
                 continue
             # Within a source: what a run adds to it must not change its split. The guard looks across sources.
             for row, group in zip(rows, self._group(source, rows), strict=True):
                 self.groups[row] = group
             if source == "clinical" and not self._clinical_trains():
-                evaluation["test"] += rows if "clinical" in self.test_on else []
+                parts.evaluation["test"] += rows if "clinical" in self.test_on else []
             else:
-                for row, part in zip(rows, self._split_source(source, rows), strict=True):
-                    if part == "train":
-                        base.append(row)
-                    else:
-                        evaluation[part].append(row)
-        return base, synthetic, evaluation
+                parts.deal(rows, self._split_source(source, rows))
+        return parts
 
     def _group(self, source: Source, rows: Sequence[int]) -> list[str]:
         return shared(
             "groups",
-            lambda: (source, self._contents),
+            lambda: (source, self._contents, self.split.by),
             lambda: group_rows([self.pairs[row] for row in rows], self.split.by),
         )
 
@@ -261,38 +210,14 @@ class EmpathyDataModule(L.LightningDataModule):
         parts = split_groups([self.groups[row] for row in rows], strata, options)
         return [SPLITS[part] for part in parts]
 
-    def _guard(
-        self,
-        base: list[int],
-        synthetic: list[int],
-        evaluation: dict[SplitName, list[int]],
-        dropped: Counter[str],
-    ) -> tuple[list[int], list[int], list[Leak]]:
-        """Compares whatever may train with whatever evaluates; base and synthetic rows that may stay, and the leaks."""
-        evaluated = [self.pairs[row] for rows in evaluation.values() for row in rows]
-        training = [self.pairs[row] for row in (*base, *synthetic)]
-        leaks = shared(
+    def _leaks(self, parts: Parts) -> list[Leak]:
+        """Compares whatever may train with whatever evaluates."""
+        training, evaluated = ([self.pairs[row] for row in rows] for rows in (parts.training, parts.evaluating))
+        return shared(
             "leaks",
             lambda: (self._contents, *(hash_ids(pair.uid for pair in part) for part in (training, evaluated))),
             lambda: find_leaks(training, evaluated),
         )
-        if leaks and self.leakage == "error":
-            lines = [f"training row {leak.train} and evaluation row {leak.evaluation}: {leak.why}" for leak in leaks]
-            raise DataError(
-                [
-                    f"leakage: {len(leaks)} pairs of a training and an evaluation row belong together "
-                    "(--data.leakage drop leaves the training rows out, report goes on)",
-                    *lines,
-                ]
-            )
-        if self.leakage == "drop":
-            bad = {leak.train for leak in leaks}
-            count = len(base) + len(synthetic)
-            base = [row for row in base if self.pairs[row].uid not in bad]
-            synthetic = [row for row in synthetic if self.pairs[row].uid not in bad]
-            if bad:
-                dropped["belongs together with an evaluation row"] += count - len(base) - len(synthetic)
-        return base, synthetic, leaks
 
     def _tokenise(self) -> None:
         tokenizer = load_tokenizer(self.encoder)
@@ -315,24 +240,27 @@ class EmpathyDataModule(L.LightningDataModule):
         self.levels = np.array(
             [[pair.levels.get(name, -1) for name in self.mechanisms] for pair in self.pairs], dtype=np.int64
         )
-        self.group_numbers = _numbered(self.groups)
-        self.posts = _numbered([pair.seeker_post for pair in self.pairs])
+        self.group_numbers = number_names(self.groups)
+        self.posts = number_names([pair.seeker_post for pair in self.pairs])
+        self.lengths = self.tokens.response.lengths
         _, first = np.unique(self.posts, return_index=True)
         self.seeker_posts = [self.tokens.seeker[row] for row in first]
 
     def _describe(
         self, mix: Mix, reports: Sequence[dict[str, Any]], dropped: Counter[str], leaks: Sequence[Leak]
     ) -> dict[str, Any]:
-        tokens: dict[SplitName, dict[str, int]] = {}
+        cut: dict[SplitName, dict[str, int]] = {}
         for split, rows in self.rows.items():
             unique = sorted(set(rows))
-            cut = self.tokens.cut[unique]
-            tokens[split] = {"responses": int((cut[:, 0] > 0).sum()), "seeker_posts": int((cut[:, 1] > 0).sum())}
+            tokens = self.tokens.cut[unique]
+            cut[split] = {"responses": int((tokens[:, 0] > 0).sum()), "seeker_posts": int((tokens[:, 1] > 0).sum())}
             for name in self.mechanisms:
-                tokens[split][f"{name}/rationales"] = sum(self._rationale_cut(name, row) for row in unique)
+                cut[split][f"{name}/rationales"] = sum(self._rationale_cut(name, row) for row in unique)
         return build_manifest(
             self.pairs,
             self.rows,
+            split_hash=self.split_hash,
+            count=count_levels,
             mix=mix,
             options={
                 "test_on": self.test_on,
@@ -344,7 +272,7 @@ class EmpathyDataModule(L.LightningDataModule):
             sources=reports,
             dropped=dropped,
             leaks=leaks,
-            tokens=tokens,
+            cut=cut,
         )
 
     def _rationale_cut(self, mechanism: str, row: int) -> bool:
@@ -378,7 +306,7 @@ class EmpathyDataModule(L.LightningDataModule):
         train = self.levels[self.rows["train"]]
         return np.array([[(column == level).sum() for level in LEVELS] for column in train.T], dtype=np.int64)
 
-    def _collator(self, evaluation: bool) -> PairCollator:
+    def _collator(self, *, evaluation: bool) -> PairCollator:
         return PairCollator(
             self.tokens,
             self.levels,
@@ -390,103 +318,6 @@ class EmpathyDataModule(L.LightningDataModule):
             window=self.max_tokens if self.pad_to_window else None,
         )
 
-    def _loader(self, batches: TrainBatches | EvaluationBatches, evaluation: bool) -> DataLoader[EmpathyBatch]:
-        return DataLoader(
-            RowNumbers(len(self.pairs)),  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=self._collator(evaluation),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def _train_batches(self) -> TrainBatches:
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        lengths = self.tokens.response.lengths
-        return TrainBatches(self.rows["train"], lengths, self.batch_size, seed, bucketed=self.bucketed)
-
-    def train_dataloader(self) -> DataLoader[EmpathyBatch]:
-        """Shuffled, length-bucketed batches; continues within an epoch after a resume."""
-        if not self.rows["train"]:
-            raise UserError("no row is left to train on; lower --data.split.test or give another source")
-        batches = self._train_batches()
-        batches.resume(*self._resume)
-        return self._loader(batches, evaluation=False)
-
-    def _evaluation_loader(self, split: SplitName) -> DataLoader[EmpathyBatch]:
-        batches = EvaluationBatches(self.rows[split], self.tokens.response.lengths, self.evaluation_batch_size)
-        return self._loader(batches, evaluation=True)
-
-    def val_dataloader(self) -> DataLoader[EmpathyBatch] | list[DataLoader[EmpathyBatch]]:
-        """The validation rows; no loader where there are none."""
-        return self._evaluation_loader("validation") if self.rows["validation"] else []
-
-    def test_dataloader(self) -> DataLoader[EmpathyBatch]:
-        """The test rows."""
-        if not self.rows["test"]:
-            raise UserError(f"no row is left to test; raise --data.split.test (it is {self.split.test}) or add rows")
-        return self._evaluation_loader("test")
-
-    def predict_dataloader(self) -> list[DataLoader[EmpathyBatch]]:
-        """One loader a split that has rows."""
-        return [self._evaluation_loader(split) for split in SPLITS if self.rows[split]]
-
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in its rows, and what turns text into tokens."""
-        position = training_position(self.trainer, self._train_batches)
-        return {"position": position, "text_encoder": self.text_encoder.to_state()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up `state_dict`'s position."""
-        epoch, batch = state_dict["position"]
-        self._resume = (int(epoch), int(batch))
-
-
-def _as_list(value: str | Sequence[str] | None) -> list[str]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else list(value)
-
-
-def _read_once(
-    reader: Callable[..., tuple[list[Pair], SourceReport]], path: Path, *arguments: Any
-) -> tuple[list[Pair], SourceReport]:
-    """What a reader gives of a file or folder, from memory where runs share it and the bytes are the same."""
-    files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-    if not all(file.is_file() for file in files):
-        return reader(path, *arguments)  # it says what is wrong
-    return shared(
-        "rows",
-        lambda: (str(path), sha256_of(*files), repr(arguments)),
-        lambda: reader(path, *arguments),
-    )
-
-
-def _numbered(names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """The place of each name among the distinct ones in order: int64 [N]."""
-    places = {name: place for place, name in enumerate(sorted(set(names)))}
-    return np.array([places[name] for name in names], dtype=np.int64)
-
-
-def _without_repeats(found: Sequence[tuple[Pair, Path]]) -> tuple[list[Pair], int]:
-    """The rows in order of their names, each once, and how many were in another file too.
-
-    Raises:
-        DataError: Files of one source have unlike rows of one id.
-    """
-    kept: dict[str, tuple[Pair, Path]] = {}
-    repeated = 0
-    clashes: dict[tuple[Path, Path], list[Pair]] = {}
-    for pair, path in found:
-        first, place = kept.setdefault(pair.uid, (pair, path))
-        if first is not pair and first == pair:
-            repeated += 1
-        elif first is not pair:
-            clashes.setdefault((path, place), []).append(pair)
-    if clashes:
-        raise DataError(
-            f"{path}: {len(pairs)} of its ids{'' if pairs[0].source == 'clinical' else f' (as {pairs[0].id!r:.40})'} "
-            f"stand for other rows in {place}; give each row of a source its own id"
-            for (path, place), pairs in clashes.items()
-        )
-    return [pair for _, (pair, _) in sorted(kept.items())], repeated
+        return super().state_dict() | {"text_encoder": self.text_encoder.to_state()}

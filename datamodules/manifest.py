@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from datamodules.mixing import Mix
-from datamodules.records import Pair
+from datamodules.records import Pair, SourcedRow
 from datamodules.splits import SPLITS, Leak, SplitName, hash_ids
 
-__all__ = ["build_manifest", "common_entries", "split_hash"]
+__all__ = ["build_manifest", "count_levels", "split_hash"]
+
+Row = TypeVar("Row", bound=SourcedRow)
 
 
 def split_hash(pairs: Sequence[Pair], evaluation: Sequence[int]) -> str:
@@ -22,74 +24,68 @@ def split_hash(pairs: Sequence[Pair], evaluation: Sequence[int]) -> str:
     return hash_ids(f"{pair.uid} {sorted(pair.levels.items())}" for pair in rows)[:12]
 
 
-def _describe(pairs: Sequence[Pair], rows: Sequence[int]) -> dict[str, Any]:
-    sources: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        pair = pairs[row]
-        name = f"{pair.source}/{pair.generator}" if pair.generator else pair.source
-        entry = sources.setdefault(name, {"rows": 0, "levels": {}})
-        entry["rows"] += 1
+def count_levels(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Mechanism -> level -> pairs, under `levels`."""
+    counts: dict[str, Counter[str]] = {}
+    for pair in pairs:
         for mechanism, level in pair.levels.items():
-            entry["levels"].setdefault(mechanism, Counter())[str(level)] += 1
-    for entry in sources.values():
-        entry["levels"] = {mechanism: dict(sorted(counts.items())) for mechanism, counts in entry["levels"].items()}
-    return {"rows": len(rows), "ids_sha256": hash_ids(pairs[row].uid for row in rows), "sources": sources}
+            counts.setdefault(mechanism, Counter())[str(level)] += 1
+    return {"levels": {mechanism: dict(sorted(of_level.items())) for mechanism, of_level in counts.items()}}
 
 
 def build_manifest(
-    pairs: Sequence[Pair],
+    rows: Sequence[Row],
     splits: Mapping[SplitName, Sequence[int]],
     *,
+    split_hash: str,
+    count: Callable[[Sequence[Row]], Mapping[str, Any]],
     mix: Mix,
     options: Mapping[str, Any],
     sources: Sequence[Mapping[str, Any]],
     dropped: Mapping[str, int],
     leaks: Sequence[Leak],
-    tokens: Mapping[SplitName, Mapping[str, int]],
+    cut: Mapping[SplitName, Mapping[str, int]],
 ) -> dict[str, Any]:
     """Puts a run's manifest together.
 
     Args:
-        pairs: All rows.
+        rows: All rows, of one kind.
         splits: Split -> row numbers.
+        split_hash: The test set's name.
+        count: What is counted of the rows of one source and generator, beside how many they are.
         mix: The mix that made the training rows.
-        options: The options of split and mix.
+        options: The options of data, split and mix.
         sources: Each reader's report.
-        dropped: Reason -> rows left out after reading.
+        dropped: Reason -> what was left out after reading.
         leaks: What the guard found and was told not to stop for.
-        tokens: Split -> counts of what the token windows cut.
+        cut: Split -> counts of what the token windows cut.
 
     Returns:
         Plain values for `manifest.json`.
     """
-    uids = [pair.uid for pair in pairs]
-    described = {name: {**_describe(pairs, splits[name]), "cut": dict(tokens[name])} for name in SPLITS}
+    described = {}
+    for name in SPLITS:
+        members = [rows[row] for row in splits[name]]
+        by_source: dict[str, list[Row]] = {}
+        for row in members:
+            by_source.setdefault(f"{row.source}/{row.generator}" if row.generator else row.source, []).append(row)
+        described[name] = {
+            "rows": len(members),
+            "ids_sha256": hash_ids(row.uid for row in members),
+            "sources": {source: {"rows": len(own), **count(own)} for source, own in by_source.items()},
+            "cut": dict(cut[name]),
+        }
     return {
-        "split_hash": split_hash(pairs, splits["test"]),
-        **common_entries(uids, mix=mix, options=options, sources=sources, dropped=dropped, leaks=leaks),
-        "splits": described,
-    }
-
-
-def common_entries(
-    uids: Sequence[str],
-    *,
-    mix: Mix,
-    options: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    dropped: Mapping[str, int],
-    leaks: Sequence[Leak],
-) -> dict[str, Any]:
-    """What a manifest says of rows of any kind; `uids` are the rows' names, the rest is as in `build_manifest`."""
-    return {
+        "split_hash": split_hash,
         "options": dict(options),
         "sources": [dict(source) for source in sources],
         "dropped": dict(dropped),
         "leaks": dict(Counter(leak.why for leak in leaks)),
         "mix": {
             "added": len(mix.added),
-            "added_ids_sha256": hash_ids(uids[row] for row in mix.added),
+            "added_ids_sha256": hash_ids(rows[row].uid for row in mix.added),
             "removed": len(mix.removed),
-            "removed_ids_sha256": hash_ids(uids[row] for row in mix.removed),
+            "removed_ids_sha256": hash_ids(rows[row].uid for row in mix.removed),
         },
+        "splits": described,
     }

@@ -13,11 +13,21 @@ from typing import Literal
 
 import numpy as np
 
-from datamodules.records import LEVEL_NAMES, LEVELS, Mechanism, Pair
+from datamodules.records import LEVEL_NAMES, LEVELS, Mechanism, Pair, SourcedRow
 from datamodules.splits import seeded_key
 from errors import UserError
 
-__all__ = ["Mix", "MixOptions", "apportion", "augment", "draw_ratio", "mix_rows", "substitute"]
+__all__ = [
+    "Mix",
+    "MixOptions",
+    "apportion",
+    "augment",
+    "draw_as_asked",
+    "draw_ratio",
+    "mix_rows",
+    "seeded_order",
+    "substitute",
+]
 
 Rows = Sequence[int]
 
@@ -103,8 +113,9 @@ def apportion(total: int, sizes: Sequence[float]) -> list[int]:
     return [int(number) for number in seats]
 
 
-def _seeded(pairs: Sequence[Pair], rows: Rows, seed: int, what: str) -> list[int]:
-    return sorted(rows, key=lambda row: seeded_key(seed, f"{what}:{pairs[row].uid}"))
+def seeded_order(named: Sequence[SourcedRow], rows: Rows, seed: int, what: str) -> list[int]:
+    """Row numbers in the order of a draw, which the seed, its purpose and the rows' names fix."""
+    return sorted(rows, key=lambda row: seeded_key(seed, f"{what}:{named[row].uid}"))
 
 
 def _by_level(pairs: Sequence[Pair], rows: Rows, mechanism: Mechanism) -> dict[int, list[int]]:
@@ -146,7 +157,7 @@ def augment(
     if count == 0:
         return Mix(list(base))
     mechanism = _need_mechanism(mechanism)
-    pool = _by_level(pairs, _seeded(pairs, synthetic, seed, "add"), mechanism)
+    pool = _by_level(pairs, seeded_order(pairs, synthetic, seed, "add"), mechanism)
     wanted = [count // len(LEVELS) + (level < count % len(LEVELS)) for level in LEVELS]
     _check_supply(wanted, pool, mechanism, f"--data.mix.count {count}")
     added = [row for level in LEVELS for row in pool[level][: wanted[level]]]
@@ -175,8 +186,8 @@ def substitute(
     if share == 0:
         return Mix(list(base))
     mechanism = _need_mechanism(mechanism)
-    leaving = _by_level(pairs, _seeded(pairs, base, seed, "remove"), mechanism)
-    coming = _by_level(pairs, _seeded(pairs, synthetic, seed, "add"), mechanism)
+    leaving = _by_level(pairs, seeded_order(pairs, base, seed, "remove"), mechanism)
+    coming = _by_level(pairs, seeded_order(pairs, synthetic, seed, "add"), mechanism)
     sizes = [len(leaving[level]) for level in LEVELS]
     if not sum(sizes):
         raise UserError(f"--data.mix.share {share}: no row of the base is annotated for {mechanism}")
@@ -189,7 +200,7 @@ def substitute(
 
 
 def draw_ratio(
-    pairs: Sequence[Pair],
+    pairs: Sequence[SourcedRow],
     rows: Rows,
     *,
     weights: Mapping[str, float],
@@ -200,7 +211,7 @@ def draw_ratio(
     """Draws rows of the sources in proportion to their weights.
 
     Args:
-        pairs: All rows; row numbers index into it.
+        pairs: All rows, of any kind; row numbers index into it.
         rows: The rows that may train, of every source.
         weights: Source -> weight.
         count: Rows in all; None: as `MixOptions.count` says.
@@ -230,7 +241,7 @@ def draw_ratio(
     drawn: list[int] = []
     short = []
     for source in sources:
-        order = _seeded(pairs, at_hand[source], seed, "draw")
+        order = seeded_order(pairs, at_hand[source], seed, "draw")
         if replacement:
             generator = np.random.default_rng(int.from_bytes(seeded_key(seed, f"draw:{source}")))
             drawn += [order[int(place * len(order))] for place in generator.random(wanted[source])]
@@ -248,6 +259,18 @@ def draw_ratio(
     return Mix(drawn, added=added, removed=[row for row in rows if row not in used])
 
 
+def draw_as_asked(pairs: Sequence[SourcedRow], rows: Rows, options: MixOptions) -> Mix:
+    """`draw_ratio` with the values of the options."""
+    return draw_ratio(
+        pairs,
+        rows,
+        weights=options.weights or {},
+        count=options.count,
+        replacement=options.replacement,
+        seed=options.seed,
+    )
+
+
 def mix_rows(pairs: Sequence[Pair], base: Rows, synthetic: Rows, options: MixOptions) -> Mix:
     """Carries out `options` (see the three functions above).
 
@@ -261,14 +284,7 @@ def mix_rows(pairs: Sequence[Pair], base: Rows, synthetic: Rows, options: MixOpt
         The mix.
     """
     if options.mode == "ratio":
-        return draw_ratio(
-            pairs,
-            [*base, *synthetic],
-            weights=options.weights or {},
-            count=options.count,
-            replacement=options.replacement,
-            seed=options.seed,
-        )
+        return draw_as_asked(pairs, [*base, *synthetic], options)
     if options.mode == "substitute":
         return substitute(pairs, base, synthetic, share=options.share, mechanism=options.mechanism, seed=options.seed)
     return augment(pairs, base, synthetic, count=options.count, mechanism=options.mechanism, seed=options.seed)

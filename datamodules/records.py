@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 __all__ = [
     "LEVELS",
@@ -22,6 +22,7 @@ __all__ = [
     "Mechanism",
     "Pair",
     "Source",
+    "SourcedRow",
     "Span",
     "content_id",
     "normalise",
@@ -77,6 +78,22 @@ class Pair:
         """The row as one JSON line; empty optional fields are left out."""
         fields = {key: value for key, value in asdict(self).items() if value not in ("", {})}
         return json.dumps(fields, ensure_ascii=False)
+
+
+class SourcedRow(Protocol):
+    """What mixes and manifests ask of a row of any kind."""
+
+    @property
+    def uid(self) -> str:
+        """A name that is unique over all sources."""
+
+    @property
+    def source(self) -> Source:
+        """Where the row comes from."""
+
+    @property
+    def generator(self) -> str:
+        """What wrote the row; empty where it is not synthetic."""
 
 
 def content_id(seeker_post: str, response_post: str) -> str:

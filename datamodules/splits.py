@@ -31,6 +31,7 @@ __all__ = [
     "find_leaks",
     "group_rows",
     "hash_ids",
+    "number_names",
     "seeded_key",
     "split_groups",
 ]
@@ -88,6 +89,12 @@ def seeded_key(seed: int, name: str) -> bytes:
 def hash_ids(ids: Iterable[str]) -> str:
     """SHA-256 of a set of ids, whatever their order."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+
+
+def number_names(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The place of each name among the distinct ones in order: int64 [N]."""
+    places = {name: place for place, name in enumerate(sorted(set(names)))}
+    return np.array([places[name] for name in names], dtype=np.int64)
 
 
 class _Kinship:

@@ -108,10 +108,9 @@ def load_scheme(path: str | Path | None = None) -> Scheme:
     if problems:
         raise DataError(f"{file}: {problem}" for problem in problems)
     categories = {
-        str(name): tuple(canonical_strategy(part) or part for part in parts)
-        for name, parts in content["categories"].items()
+        name: tuple(canonical_strategy(part) or part for part in parts) for name, parts in content["categories"].items()
     }
-    return Scheme(categories, str(content["fallback"]), tuple(content["priority"]))
+    return Scheme(categories, content["fallback"], tuple(content["priority"]))
 
 
 def _scheme_problems(content: Any) -> list[str]:
@@ -119,6 +118,9 @@ def _scheme_problems(content: Any) -> list[str]:
     if set(shape) != {"categories", "fallback", "priority"} or not isinstance(shape["categories"], dict):
         return ["needs the keys 'categories' (category: list of parts), 'fallback' and 'priority', and no others"]
     categories = shape["categories"]
+    priority = shape["priority"] if isinstance(shape["priority"], list) else []
+    if not all(isinstance(name, str) for name in (*categories, shape["fallback"], *priority)):
+        return ["names of categories, in 'fallback' and 'priority' too, must be texts; put them in quotes"]
     problems = [
         f"category '{name}': needs a list of strategies and mechanisms"
         for name, parts in categories.items()
@@ -142,7 +144,7 @@ def _scheme_problems(content: Any) -> list[str]:
         problems.append(f"categories named like a strategy that they don't hold: {', '.join(clash)}; rename them")
     if shape["fallback"] not in categories:
         problems.append(f"fallback '{shape['fallback']}' is no category")
-    if not isinstance(shape["priority"], list) or sorted(shape["priority"]) != sorted(categories):
+    if sorted(priority) != sorted(categories):
         problems.append("priority must list every category once")
     return problems
 

@@ -1,20 +1,18 @@
-"""Dialogues -> rows: a supporter turn each, with its labels; what went into a run and what was left out."""
+"""Dialogues -> rows: a supporter turn each, with its labels."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datamodules.dialogues import Dialogue
-from datamodules.manifest import common_entries
-from datamodules.mixing import Mix
 from datamodules.records import Pair, Source
-from datamodules.splits import SPLITS, Leak, SplitName, hash_ids
+from datamodules.splits import hash_ids
 from datamodules.strategies import LabelSpace, Overlap, Scheme, resolve_overlap
 
-__all__ = ["RowRule", "TurnRow", "as_pair", "build_dialogue_manifest", "rows_hash", "rows_of"]
+__all__ = ["RowRule", "TurnRow", "as_pair", "count_labels", "rows_hash", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,56 +97,12 @@ def as_pair(dialogue: Dialogue) -> Pair:
     return Pair(dialogue.id, dialogue.source, said["seeker"], said["supporter"], group, dialogue.generator)
 
 
-def build_dialogue_manifest(
-    rows: Sequence[TurnRow],
-    splits: Mapping[SplitName, Sequence[int]],
-    *,
-    mix: Mix,
-    options: Mapping[str, Any],
-    sources: Sequence[Mapping[str, Any]],
-    dropped: Mapping[str, int],
-    leaks: Sequence[Leak],
-    cut: Mapping[SplitName, Mapping[str, int]],
-) -> dict[str, Any]:
-    """Puts a run's manifest together; counts and hashes, never text.
-
-    Args:
-        rows: All rows.
-        splits: Split -> row numbers.
-        mix: The mix that made the training rows.
-        options: The options of data, split and mix.
-        sources: Each reader's report.
-        dropped: Reason -> turns left out after reading.
-        leaks: What the guard found and was told not to stop for.
-        cut: Split -> counts of what the window left out.
-
-    Returns:
-        Plain values for `manifest.json`.
-    """
-    uids = [row.uid for row in rows]
-    described = {name: {**_describe(rows, splits[name]), "cut": dict(cut[name])} for name in SPLITS}
-    return {
-        "split_hash": rows_hash(rows, splits["test"]),
-        **common_entries(uids, mix=mix, options=options, sources=sources, dropped=dropped, leaks=leaks),
-        "splits": described,
-    }
-
-
 def rows_hash(rows: Sequence[TurnRow], evaluation: Sequence[int]) -> str:
     """Names a test set: the first 12 hex digits of the SHA-256 of its rows' ids and labels."""
     return hash_ids(f"{rows[row].uid} {sorted(rows[row].labels)}" for row in evaluation)[:12]
 
 
-def _describe(rows: Sequence[TurnRow], members: Sequence[int]) -> dict[str, Any]:
-    sources: dict[str, dict[str, Any]] = {}
-    for number in members:
-        row = rows[number]
-        name = f"{row.source}/{row.generator}" if row.generator else row.source
-        entry = sources.setdefault(name, {"rows": 0, "dialogues": set(), "labels": Counter()})
-        entry["rows"] += 1
-        entry["dialogues"].add(row.dialogue)
-        entry["labels"].update(row.labels)
-    for entry in sources.values():
-        entry["dialogues"] = len(entry["dialogues"])
-        entry["labels"] = dict(sorted(entry["labels"].items()))
-    return {"rows": len(members), "ids_sha256": hash_ids(rows[row].uid for row in members), "sources": sources}
+def count_labels(rows: Sequence[TurnRow]) -> dict[str, Any]:
+    """How many dialogues some rows are of, and label -> rows, under `dialogues` and `labels`."""
+    labels = Counter(label for row in rows for label in row.labels)
+    return {"dialogues": len({row.dialogue for row in rows}), "labels": dict(sorted(labels.items()))}

@@ -25,7 +25,7 @@ def draw(estimates: Mapping[str, Estimate], path: Path, level: float) -> None:
     """Draw kappas and alphas of every question, and people beside the model where there is one.
 
     Args:
-        estimates: Key -> estimate, as `experiments.agreement.agreement` returns them.
+        estimates: Key -> estimate, as `experiments.annotation.agreement.agreement` returns them.
         path: A file with one of `SUFFIXES`.
         level: The intervals' confidence.
 

@@ -36,6 +36,11 @@ def _machine() -> str:
     return " ".join(parts)
 
 
+def _job() -> tuple[str, str]:
+    """The SLURM job that this process belongs to, empty elsewhere, and how often it was queued again."""
+    return os.environ.get("SLURM_JOB_ID", ""), os.environ.get("SLURM_RESTART_COUNT", "0")
+
+
 def _began(pid: int) -> str:
     """When a process began, in the kernel's own count, so that a number given again is not taken for it.
 
@@ -120,8 +125,9 @@ class Claims:
             return None
         generation = max(before, default=0) + 1
         claim = Claim(name, self._file(name, generation), generation)
-        owner = {"machine": _machine(), "pid": os.getpid(), "began": _began(os.getpid())}
-        if not _write_once(claim.file, json.dumps(owner)):
+        job, start = _job()
+        process = {"machine": _machine(), "pid": os.getpid(), "began": _began(os.getpid())}
+        if not _write_once(claim.file, json.dumps({**process, "job": job, "start": start})):
             return None
         # Between the look and the link, the work may have been released and begun again under another number.
         others = [number for number in self._generations(name) if number != claim.generation]
@@ -182,6 +188,9 @@ class Claims:
             owner = json.loads(file.read_text(encoding="utf-8"))
             if owner["machine"] == _machine():
                 return _runs(owner["pid"], owner["began"])
+            job, start = _job()
+            if job and owner["job"] == job and owner["start"] != start:
+                return False  # of this job, before SLURM queued it again
             return self._now() - file.stat().st_mtime < self.expiry
         except FileNotFoundError:
             return False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import os
 import subprocess
 import sys
@@ -13,10 +11,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from errors import UserError
-from experiments.grid import Grid, read_grid
+from experiments.grid import Grid, option_pairs, read_grid
 
 if TYPE_CHECKING:
     from experiments.ledger import State
@@ -55,33 +53,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def options_of_fit(words: Sequence[str], command: str) -> dict[str, str]:
+def options_of_fit(words: Sequence[str], parser: argparse.ArgumentParser) -> dict[str, str]:
     """`--data.reddit FOLDER` and the like as option -> value.
 
     Args:
         words: What the command's own parser left over.
-        command: The command, for messages.
+        parser: That parser, for messages.
 
     Raises:
         UserError: A word is no such option, or has no value.
     """
     options: dict[str, str] = {}
-    left = list(words)
-    while left:
-        word = left.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
+    for word, value in option_pairs(words):
+        name = word.removeprefix("--")
         known = name.startswith(("data.", "model.", "trainer.")) or name in _OF_FIT
         if not word.startswith("--") or not known:
-            own = [action.option_strings[0] for action in build_parser()._actions if action.option_strings]
+            command = parser.prog.rpartition(" ")[2]
+            own = [action.option_strings[0] for action in parser._actions if action.option_strings]
             near = get_close_matches(word, [*own, *(f"--{name}" for name in _OF_FIT)], n=1)
             hint = f"did you mean {near[0]}?" if near else f"python cli.py {command} --help lists the options"
             raise UserError(f"'{word}' is no option of {command} and none that every fit can be given; {hint}")
-        if not equals:
-            values = list(itertools.takewhile(lambda word: not word.startswith("--"), left))
-            if not values:
-                raise UserError(f"{word} has no value; write {word}=VALUE")
-            left = left[len(values) :]
-            value = values[0] if len(values) == 1 else json.dumps(values)  # several files behind one data option
+        if value is None:
+            raise UserError(f"{word} has no value; write {word}=VALUE")
         options[name] = value
     return options
 
@@ -99,8 +92,9 @@ def main(argv: list[str] | None = None) -> int:
         UserError: The grid or the options are at fault.
     """
     words = sys.argv[1:] if argv is None else argv
-    options, rest = build_parser().parse_known_args(words)
-    grid = read_grid(Path(options.grid), options_of_fit(rest, "experiment"))
+    parser = build_parser()
+    options, rest = parser.parse_known_args(words)
+    grid = read_grid(Path(options.grid), options_of_fit(rest, parser))
     output = Path(options.output).expanduser() if options.output else None
     if options.dry_run:
         return _dry_run(grid, output)
@@ -174,27 +168,22 @@ def _own(words: Sequence[str]) -> list[str]:
 
 
 def _run_workers(words: Sequence[str], workers: int) -> int:
-    """The same command once a device; the folder's claims deal out the points."""
+    """The same command once a worker, each with one GPU in turn; the folder's claims deal out the points."""
     cli = Path(__file__).resolve().parent.parent / "cli.py"
+    command = [sys.executable, str(cli), "experiment", *_own(words), "--workers", "1"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = visible.split(",") if visible else [str(number) for number in range(workers)]
+    devices = [str(number) for number in range(_devices())] if visible is None else visible.split(",")
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    processes = []
-    for number in range(workers):
-        place = {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)], "OMP_NUM_THREADS": threads}
-        command = [sys.executable, str(cli), "experiment", *_own(words), "--workers", "1"]
-        processes.append(subprocess.Popen(command, env={**place, **os.environ, **_only_gpu(place)}))
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        statuses = [process.wait() for process in processes]
-    except BaseException:
+        for number in range(workers):
+            device = devices[number % len(devices)]
+            environment = {"OMP_NUM_THREADS": threads, **os.environ, "CUDA_VISIBLE_DEVICES": device}
+            processes.append(subprocess.Popen(command, env=environment))
+        return max([abs(process.wait()) for process in processes])
+    finally:
         for process in processes:
-            process.terminate()
-        raise
-    return max(map(abs, statuses))
-
-
-def _only_gpu(place: dict[str, Any]) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": place["CUDA_VISIBLE_DEVICES"]}
+            process.terminate()  # no more than a look at those that have ended
 
 
 def _dry_run(grid: Grid, output: Path | None) -> int:

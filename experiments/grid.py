@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 
 from errors import DataError, UserError
 
-__all__ = ["Grid", "Point", "Series", "read_grid"]
+__all__ = ["Grid", "Point", "Series", "as_text", "option_pairs", "read_grid"]
 
 CONFIG = "config"
 """What a factor's value calls a config file of its own; every other key is an option of `fit`."""
@@ -62,6 +62,25 @@ def as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def option_pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Options as a command line has them: `--name=VALUE`, `--name VALUE` or `--name VALUE VALUE`.
+
+    Args:
+        words: The words of a command line.
+
+    Yields:
+        A word with its `--` and its value, several as a JSON list; None behind a word that has none.
+    """
+    left = list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        values = [value] if equals else []
+        if not equals and name.startswith("--"):
+            values = list(itertools.takewhile(lambda word: not word.startswith("--"), left))
+            left = left[len(values) :]
+        yield name, (json.dumps(values) if len(values) > 1 else values[0] if values else None)
 
 
 class Series(Protocol):
@@ -173,25 +192,30 @@ def read_grid(path: Path, options: Mapping[str, Any] | None = None) -> Grid:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a grid; see configs/experiments/ for examples")
     problems = [f"{path}: unknown key '{key}'; a grid has {', '.join(sorted(_KEYS))}" for key in content.keys() - _KEYS]
+    maps = {name: content.get(name) or {} for name in ("set", "without", "factors", "report")}
+    for name, value in maps.items():
+        if not isinstance(value, dict):
+            problems.append(f"{path}: {name}: write `name: value`, a line each")
+            maps[name] = {}
     base = [str(file) for file in _as_list(content.get("base"))]
     problems += [
         f"{path}: base: no file {file}; names are from the current folder" for file in base if not Path(file).is_file()
     ]
     factors: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
-    for name, factor in (content.get("factors") or {}).items():
+    for name, factor in maps["factors"].items():
         try:
             factors[str(name)] = _levels(factor)
         except ValueError as error:
             problems.append(f"{path}: factor '{name}': {error}")
-    if not factors:
+    if not content.get("factors"):
         problems.append(f"{path}: no factors; give at least one with values")
-    report = content.get("report") or {}
-    problems += [f"{path}: report: {problem}" for problem in _report_problems(report, list(factors))]
+    report = maps["report"]
+    problems += [f"{path}: report: {problem}" for problem in _report_problems(report, factors)]
     if problems:
         raise DataError(problems)
-    fixed = content.get("set") or {}
+    fixed = maps["set"]
     given = {*fixed, *(options or {}), *(name for levels in factors.values() for _, more in levels for name in more)}
-    instead = {name: more for name, more in (content.get("without") or {}).items() if name not in given}
+    instead = {name: more for name, more in maps["without"].items() if name not in given}
     for more in instead.values():
         fixed = fixed | more
     return Grid(
@@ -214,7 +238,10 @@ def _levels(factor: Any) -> list[tuple[Any, dict[str, Any]]]:
         raise ValueError("write `values`, or `range` ([first, last, step]), and `option`: what they are values of")
     values = factor.get("values")
     if "range" in factor:
-        first, last, step = factor["range"]
+        ends = factor["range"]
+        if not isinstance(ends, list) or len(ends) != 3 or not all(isinstance(end, int) for end in ends):
+            raise ValueError("range is [first, last, step] in whole numbers; write other values out")
+        first, last, step = ends
         values = list(range(first, last + 1, step))
     if isinstance(values, dict):
         values = [{"value": value, "options": options} for value, options in values.items()]
@@ -224,6 +251,8 @@ def _levels(factor: Any) -> list[tuple[Any, dict[str, Any]]]:
     levels = []
     for value in values:
         if isinstance(value, dict) and value.keys() == {"value", "options"}:
+            if not isinstance(value["options"], dict | None):
+                raise ValueError(f"the options of '{value['value']}' are not of the form `name: value`")
             levels.append((value["value"], dict(value["options"] or {})))
         elif names:
             levels.append((value, dict.fromkeys(names, value)))
@@ -232,7 +261,9 @@ def _levels(factor: Any) -> list[tuple[Any, dict[str, Any]]]:
     return levels
 
 
-def _report_problems(report: Mapping[str, Any], factors: Sequence[str]) -> list[str]:
+def _report_problems(
+    report: Mapping[str, Any], factors: Mapping[str, Sequence[tuple[Any, dict[str, Any]]]]
+) -> list[str]:
     if not report:
         return []
     if report.get("kind") not in ("curves", "table"):
@@ -244,4 +275,9 @@ def _report_problems(report: Mapping[str, Any], factors: Sequence[str]) -> list[
         for key in ("x", "rows", "repeat", "line")
         if report.get(key) and report[key] not in factors
     ]
+    for value, _ in factors.get(str(report.get("x")), ()) if report["kind"] == "curves" else ():
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            problems.append(f"x is '{report['x']}', whose value '{value}' is no number")
     return problems

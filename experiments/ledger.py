@@ -15,7 +15,7 @@ from errors import UserError
 from experiments.claims import Claims
 from experiments.grid import Point
 
-__all__ = ["Ledger", "State"]
+__all__ = ["Ledger", "State", "events"]
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Ledger:
         """
         digests = {point.name: point.digest for point in points}
         state = State()
-        for event in self._events():
+        for event in events(self.file):
             name = event["point"]
             if name not in digests:
                 continue
@@ -87,17 +87,23 @@ class Ledger:
                 state.failed[name] = event
         return state
 
-    def _events(self) -> Iterator[dict[str, Any]]:
-        if not self.file.is_file():
-            return
-        with self.file.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return  # of a writer that was killed, or is just writing
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    raise UserError(f"{self.file}: line {number} is not JSON; take it out") from None
+
+def events(file: Path) -> Iterator[dict[str, Any]]:
+    """What a ledger says, in order; nothing where there is no such file.
+
+    Raises:
+        UserError: A line can't be read.
+    """
+    if not file.is_file():
+        return
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return  # of a writer that was killed, or is just writing
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise UserError(f"{file}: line {number} is not JSON; take it out") from None
 
 
 def _whole(file: Any) -> int:

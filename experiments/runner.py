@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import shutil
 import sys
 import time
@@ -180,9 +181,9 @@ class Runner:
 
 def run_in_process(point: Point, runs: Path) -> None:
     """The very `fit` that the point stands for; its folder is `runs / point.name`."""
-    import training
+    from training.command import main
 
-    status = training.main(["fit", *point.flags(), "--runs", str(runs), "--run_name", point.name])
+    status = main(["fit", *point.flags(), "--runs", str(runs), "--run_name", point.name])
     assert status == 0
 
 
@@ -197,8 +198,16 @@ def _said(error: Exception, point: Point) -> str:
     """What is written down; an unforeseen message may quote a row, so it is left out where rows are clinical."""
     if isinstance(error, UserError):
         return str(error)
-    message = "" if point.options.get("data.clinical") else f": {error}"
+    message = "" if _reads_clinical(point) else f": {error}"
     return (type(error).__name__ + message).split("\n", 1)[0]
+
+
+def _reads_clinical(point: Point) -> bool:
+    """Whether its options or its configs may name clinical tables."""
+    if any(name.endswith(".clinical") and value is not None for name, value in point.options.items()):
+        return True
+    texts = (Path(file).read_text(encoding="utf-8") for file in point.configs)
+    return any(re.search(r"\bclinical['\"]?\s*:", text) for text in texts)
 
 
 def _where(error: Exception) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -46,13 +45,14 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         UserError: The file or the options are at fault.
     """
-    options, rest = build_parser().parse_known_args(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    options, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if not options.local:
         raise UserError(
             f"--local is missing; with a W&B account: wandb sweep {options.file}, then the wandb agent that it names"
         )
     sweep = read_sweep(Path(options.file))
-    sweep.options |= options_of_fit(rest, "sweep")
+    sweep.options |= options_of_fit(rest, parser)
     if not options.output:
         raise UserError("--output is missing: the folder of the results")
     if sweep.method != "grid" and not (options.max_runs or sweep.cap):
@@ -61,15 +61,15 @@ def main(argv: list[str] | None = None) -> int:
     if sweep.method == "bayes":
         return _bayes(sweep, output, options)
     sweep.draw(options.seed, options.max_runs)
-    return _run(sweep, output, options.retry_failed)
+    return _run(sweep, output, retry_failed=options.retry_failed)
 
 
-def _run(sweep: Sweep, output: Path, retry_failed: bool, say: Callable[[str], None] = print) -> int:
+def _run(sweep: Sweep, output: Path, *, retry_failed: bool) -> int:
     from experiments.runner import Runner
 
     state = Runner(sweep, output, retry_failed=retry_failed).run()
-    say(summary(state, len(sweep.drawn)))
-    say(str(output / "results.csv"))
+    print(summary(state, len(sweep.drawn)))
+    print(output / "results.csv")
     return 1 if state.failed else 0
 
 
@@ -79,21 +79,24 @@ def _bayes(sweep: Sweep, output: Path, options: argparse.Namespace) -> int:
         import optuna
     except ImportError:
         raise UserError("method bayes needs Optuna: install the extra `sweeps`, or use grid or random") from None
+    from experiments.runner import Runner
     from sharing import sharing
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     direction: Literal["minimize", "maximize"] = "maximize" if sweep.goal == "maximize" else "minimize"
     sampler = optuna.samplers.TPESampler(seed=options.seed)
     study = optuna.create_study(direction=direction, sampler=sampler)
-    status = 0
     with sharing():
         for _ in range(options.max_runs or sweep.cap or 0):
             trial = study.ask()
             sweep.drawn.append({parameter.name: parameter.suggest(trial) for parameter in sweep.parameters})
-            status = _run(sweep, output, options.retry_failed, say=lambda line: None)
-            value = last_value(output / "runs" / sweep.points()[-1].name, sweep.metric)
+            runner = Runner(sweep, output, retry_failed=options.retry_failed)
+            newest = runner.points[-1].name
+            runner.again = {name: event for name, event in runner.again.items() if name == newest}  # others had theirs
+            runner.run()
+            value = last_value(runner.runs / newest, sweep.metric)
             study.tell(trial, value, state=None if value is not None else optuna.trial.TrialState.FAIL)
-    return _run(sweep, output, retry_failed=False) or status
+    return _run(sweep, output, retry_failed=False)
 
 
 def last_value(run: Path, metric: str) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from errors import DataError, UserError
-from experiments.grid import Point, as_text
+from experiments.grid import Point, as_text, option_pairs
 
 __all__ = ["Parameter", "Sweep", "read_sweep"]
 
@@ -132,7 +132,7 @@ def _steps(parameter: Parameter) -> list[Any]:
         return list(parameter.values)
     if parameter.distribution == "int_uniform":
         return list(range(int(parameter.low), int(parameter.high) + 1))
-    count = int((parameter.high - parameter.low) / parameter.step)
+    count = math.ceil((parameter.high - parameter.low) / parameter.step)  # as numpy's arange, which W&B takes
     return [round(parameter.low + number * parameter.step, 10) for number in range(count)]
 
 
@@ -184,10 +184,14 @@ def read_sweep(path: Path) -> Sweep:
 
 def _of_command(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Config files and options that the command gives every run; where it is tracked and kept is ours to say."""
-    joined = " ".join(word for word in words if not re.fullmatch(r"\$\{.*\}", word)).replace("--config ", "--config=")
-    pairs = [word.removeprefix("--").partition("=")[::2] for word in joined.split(" ") if word]
-    configs = [value for name, value in pairs if name == "config"]
-    options = {name: value for name, value in pairs if name not in ("config", "logger", "project", "runs", "run_name")}
+    configs: list[str] = []
+    options: dict[str, str] = {}
+    for word, value in option_pairs([word for word in words if not re.fullmatch(r"\$\{.*\}", word)]):
+        name = word.removeprefix("--")
+        if name == "config":
+            configs.append(value or "")
+        elif name not in ("logger", "project", "runs", "run_name"):
+            options[name] = value or ""
     return configs, options
 
 

@@ -113,16 +113,17 @@ class ClassifierPolicy(_TagPolicy):
         self.seed = seed
         self.device: Literal["auto", "cpu", "cuda"] = device
         self.name = "classifier_sampled" if sampled else "classifier"
-        self._strategist: Strategist | None = None
+        self.strategist: Strategist | None = None
+        """The loaded classifier; `attach` loads it where it isn't set."""
 
     def attach(self, network: ResponderNetwork, row_format: ResponderFormat) -> None:
         """Loads the classifier and checks that it speaks of the responder's labels."""
         super().attach(network, row_format)
-        if self._strategist is None:
+        if self.strategist is None:
             from inference.strategist import Strategist
 
-            self._strategist = Strategist.load_next(self.classifier, self.device)
-        spec = self._strategist.network.spec
+            self.strategist = Strategist.load_next(self.classifier, self.device)
+        spec = self.strategist.network.spec
         if (spec.label_space, spec.labels) != (network.spec.label_space, network.spec.labels):
             raise UserError(
                 f"policy {self.name}: the classifier knows {spec.label_space} ({', '.join(spec.labels)}), "
@@ -132,8 +133,8 @@ class ClassifierPolicy(_TagPolicy):
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
         """Asks the classifier."""
-        assert self._strategist is not None
-        found = self._strategist.next_turns([context.turns for context in contexts])
+        assert self.strategist is not None
+        found = self.strategist.next_turns([context.turns for context in contexts])
         return [
             Choice(
                 draw(entry.probabilities, self.seed, context.key) if self.sampled else entry.strategy,

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +81,12 @@ class _Log:
         return self._answers[request]
 
     def add(self, entry: dict[str, Any], answer: Answer | None) -> None:
+        """Appends an answer.
+
+        Args:
+            entry: What was asked: `request` and what else the log is to say of it.
+            answer: What came; None: the request was rejected.
+        """
         said = {"answer": "", "finish": "rejected", "model": "", "revision": ""}
         if answer:
             said = {"answer": answer.text, **{name: getattr(answer, name) for name in ("finish", "model", "revision")}}
@@ -89,6 +95,7 @@ class _Log:
         self._file.flush()
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
@@ -112,12 +119,21 @@ class Prompter:
     failed: list[dict[str, str]] = field(default_factory=list, init=False)
     """Turns without a response: `id`, and `problem` of the last answer."""
 
-    async def rows(self, turns: Iterator[PromptedTurn], log: _Log) -> Any:
-        """The rows of the turns, in order; those without a response have none, which is noted in `failed`."""
+    async def rows(self, turns: Iterator[PromptedTurn], log: _Log) -> AsyncIterator[dict[str, Any] | None]:
+        """Asks for turns, many at a time.
+
+        Args:
+            turns: What is asked for.
+            log: The answers so far; takes the new ones.
+
+        Yields:
+            The row of each turn, in order; None for one without a response, which `failed` then names.
+        """
         gate = asyncio.Semaphore(self.asked.engine.concurrency)
         waiting: deque[tuple[PromptedTurn, asyncio.Task[tuple[str, str]]]] = deque()
 
         async def next_row() -> dict[str, Any] | None:
+            """The row of the turn that was asked for first."""
             turn, task = waiting[0]
             response, problem = await task
             waiting.popleft()
@@ -201,6 +217,7 @@ def prompt_turns(
     """
 
     async def write() -> None:
+        """Asks and writes; lets go of log and engine, whatever happens."""
         log, done = _Log(beside(output, "answers")), 0
         try:
             with replacing(output) as file:

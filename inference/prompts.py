@@ -23,8 +23,16 @@ PROMPTINGS: tuple[PromptingName, ...] = get_args(PromptingName)
 _OWN = Path(__file__).parent.parent / "configs" / "prompting"
 _KEYS = {"plain": set(), "cot": {"marker"}, "strategy": {"strategies"}}
 _PLACES = {"plain": set(), "cot": {"marker"}, "strategy": {"strategy", "meaning"}}
-_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_SPEAKER = re.compile(r"^(supporter|assistant)\s*:\s*", re.IGNORECASE)
+_TAG = "(?:think|thinking|reasoning)>"
+_THINKING = re.compile(rf"(?:<{_TAG}.*?|\A(?:(?!<{_TAG}).)*?)</{_TAG}", re.DOTALL | re.IGNORECASE)
+"""A model's thoughts; where the chat template has opened the tag, the answer holds its end alone."""
+_EMPHASIS = re.compile(r"\A(?P<marks>[*_]+)(?P<said>[^*_]+)(?P=marks)\Z")
+_SPEAKER = re.compile(
+    r"\A(?P<marks>[*_]*)(?:supporter|assistant)(?:(?P=marks)\s*:|\s*:(?P=marks))\s*(?P<said>.*)\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+_QUOTES = re.compile(r'\A["“](?P<said>[^"“”]*)["”]\Z')
+"""What stands around a whole message, or before it."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +72,19 @@ class Prompting:
             return "", "cut off at max_tokens" if answer.finish == "length" else "refused"
         text = _THINKING.sub("", answer.text)
         if self.marker:
-            _, found, text = text.rpartition(self.marker)
+            before, found, text = text.rpartition(self.marker)
             if not found:
                 return "", f"no '{self.marker}' in it"
-        text = _SPEAKER.sub("", text.strip().strip("*_").strip())
-        if len(text) > 1 and text[0] + text[-1] in ('""', "“”"):
-            text = text[1:-1].strip()
+            text = _without_end_of(before[len(before.rstrip("*_")) :], text.strip())
+        for around in (_EMPHASIS, _SPEAKER, _QUOTES):
+            text = around.sub(r"\g<said>", text.strip())
+        text = text.strip()
         return text, "" if text else "empty"
+
+
+def _without_end_of(marks: str, text: str) -> str:
+    """A text without the end of an emphasis that began before it."""
+    return text.removeprefix(marks) if text.startswith(marks) else text.removesuffix(marks)
 
 
 def load_prompting(name: PromptingName, path: Path | None = None, labels: Sequence[str] = ()) -> Prompting:

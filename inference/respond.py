@@ -1,7 +1,4 @@
-"""`python cli.py respond`: what a supporter could say next, for every dialogue of a file; streamed and resumable.
-
-The strategies of the same turns by a classifier, `score_dialogues`, are `cli.py score` for a file of dialogues.
-"""
+"""`python cli.py respond`: what a supporter could say next, for every dialogue of a file; streamed and resumable."""
 
 from __future__ import annotations
 
@@ -11,40 +8,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from datamodules.dialogues import Dialogue, Turn
 from datamodules.records import SOURCES
 from datamodules.sources.report import SourceReport
 from errors import UserError
 from inference.dialogue_files import iterate_file
+from inference.streaming import checked_output
+from inference.turn_stream import SupporterTurn, count_turns, note_cuts, stream_turns, supporter_turns
 from lightning_modules.choices import POLICIES, PolicyName
 
-if TYPE_CHECKING:
-    from datamodules.contexts import ClassifierFormat, ResponderFormat
-
-__all__ = ["main", "score_dialogues", "supporter_turns"]
+__all__ = ["main"]
 
 _WINDOW = 64
 """Turns that are read, sorted by length and written together; an interrupted run goes on at a multiple of it."""
-
-Place = tuple[str, Sequence[Turn], int]
-"""Name `<dialogue>:<turn>`, the dialogue's turns, and the number of the turn in them."""
-
-
-def supporter_turns(dialogue: Dialogue, which: Literal["all", "next"]) -> Iterator[Place]:
-    """The turns of a dialogue that are asked for.
-
-    Args:
-        dialogue: The dialogue.
-        which: `all`: each supporter turn that is there; `next`: the one that comes after the last turn.
-    """
-    if which == "next":
-        yield f"{dialogue.id}:{dialogue.turns[-1].place + 1}", dialogue.turns, len(dialogue.turns)
-        return
-    for number, turn in enumerate(dialogue.turns):
-        if turn.speaker == "supporter":
-            yield f"{dialogue.id}:{turn.place}", dialogue.turns, number
+_TRAINED = {"policy": "none", "batch_size": 16}
+_PROMPTED = {"prompting": None, "prompts": None, "tries": 3, "source": "clinical"}
+"""Options that go with a trained responder alone, or with a prompted model alone, and their defaults."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,27 +43,27 @@ def _parser() -> argparse.ArgumentParser:
     own = parser.add_argument_group("a trained responder")
     own.add_argument("--checkpoint", help="its run folder or checkpoint file")
     own.add_argument("--policy", choices=POLICIES, help="where the strategy comes from (default: none)")
-    own.add_argument("--batch_size", type=int, default=16, help="turns written together; changes no response")
+    own.add_argument("--batch_size", type=int, help="turns written together (default: 16); changes no response")
     large = parser.add_argument_group("a large model that is prompted")
     large.add_argument("--engine", metavar="CONFIG", help="YAML: engine (class_path, init_args), sampling")
     large.add_argument("--prompting", choices=("plain", "cot", "strategy"), help="study B's condition")
     large.add_argument("--prompts", metavar="YAML", help="your own prompts (default: configs/prompting/PROMPTING.yaml)")
-    large.add_argument("--tries", type=int, default=3, help="answers asked for until one holds a response (default: 3)")
+    large.add_argument("--tries", type=int, help="answers asked for until one holds a response (default: 3)")
     large.add_argument(
-        "--source", choices=SOURCES, default="clinical", help="what the rows are; clinical ones stay on this machine"
+        "--source", choices=SOURCES, help="what the rows are (default: clinical, which stay on this machine)"
     )
     return parser
 
 
 def _check(options: argparse.Namespace) -> None:
-    """What doesn't go together, all at once."""
+    """Says all at once what doesn't go together, and fills in the defaults."""
     problems = []
     if (options.checkpoint is None) == (options.engine is None):
         problems.append("name either a trained responder (--checkpoint) or an engine (--engine)")
-    elif options.engine is None:
-        problems += [f"--{name} goes with --engine" for name in ("prompting", "prompts") if getattr(options, name)]
     else:
-        problems += ["--policy goes with --checkpoint"] if options.policy else []
+        others, way = (_PROMPTED, "--engine") if options.engine is None else (_TRAINED, "--checkpoint")
+        problems += [f"--{name} goes with {way}" for name in others if getattr(options, name) is not None]
+    if options.checkpoint is None and options.engine is not None:
         if options.prompting is None:
             problems.append("--engine needs --prompting plain, cot or strategy")
         elif (options.prompting == "strategy") != bool(options.classifier):
@@ -91,10 +71,14 @@ def _check(options: argparse.Namespace) -> None:
             problems.append(
                 f"--prompting {options.prompting} {'uses no' if options.classifier else 'needs a'} classifier: {needs}"
             )
-    if options.tries < 1:
-        problems.append(f"--tries {options.tries}: at least 1")
+    for name in ("batch_size", "tries"):
+        given = getattr(options, name)
+        problems += [f"--{name} {given}: at least 1"] if given is not None and given < 1 else []
     if problems:
         raise UserError("; ".join(problems))
+    for name, default in {**_TRAINED, **_PROMPTED}.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,41 +95,58 @@ def main(argv: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     _check(options)
-    file, output = Path(options.file), _checked_output(options.output, options.batch_size)
+    file = Path(options.file)
+    output = checked_output(options.output, file)
     if options.engine:
-        return _prompt(file, output, options)
-    from inference.policies import build_policy
-    from inference.responder import Responder, TurnAsked
-
-    name: PolicyName = options.policy or "none"
-    policy = build_policy(name, classifier=options.classifier, seed=options.seed or 0, device=options.device)
-    responder = Responder.load(options.checkpoint, policy, seed=options.seed, device=options.device)
-
-    def work(places: Sequence[Place]) -> list[dict[str, Any]]:
-        asked = [
-            TurnAsked(name, turns[:number], turns[number] if number < len(turns) else None)
-            for name, turns, number in places
-        ]
-        found = responder.respond(asked, options.batch_size)
-        return [
-            {
-                "id": turn.key,
-                "response": response.response,
-                "strategy": response.strategy,
-                "probabilities": _rounded(response.probabilities),
-            }
-            for turn, response in zip(asked, found, strict=True)
-        ]
-
-    checkpoints = [options.checkpoint, *([options.classifier] if options.classifier else [])]
-    same = [name, options.turns, options.seed]
-    _stream(file, responder.scheme.categories, work, output, options.turns, checkpoints, same, "written", _WINDOW)
-    _note_cuts(responder.cut, responder.format)
+        _prompt(file, output, options)
+    else:
+        _respond(file, output, options)
     print(output)
     return 0
 
 
-def _prompt(file: Path, output: Path, options: argparse.Namespace) -> int:
+def _respond(file: Path, output: Path, options: argparse.Namespace) -> None:
+    """Has a trained responder write."""
+    from inference.policies import ClassifierPolicy, build_policy
+    from inference.responder import Responder, TurnAsked
+
+    name: PolicyName = options.policy
+    policy = build_policy(name, classifier=options.classifier, seed=options.seed or 0, device=options.device)
+    responder = Responder.load(options.checkpoint, policy, seed=options.seed, device=options.device)
+
+    def work(window: Sequence[SupporterTurn]) -> list[dict[str, Any]]:
+        asked = [
+            TurnAsked(turn.id, turn.turns[: turn.number], next(iter(turn.turns[turn.number :]), None))
+            for turn in window
+        ]
+        found = responder.respond(asked, options.batch_size)
+        return [
+            {
+                "id": turn.id,
+                "response": response.response,
+                "strategy": response.strategy,
+                "probabilities": _rounded(response.probabilities),
+            }
+            for turn, response in zip(window, found, strict=True)
+        ]
+
+    stream_turns(
+        file,
+        responder.scheme.categories,
+        work,
+        output,
+        which=options.turns,
+        window=_WINDOW,
+        verb="written",
+        checkpoints=[options.checkpoint, *([options.classifier] if options.classifier else [])],
+        options=[name, options.turns, options.seed],
+    )
+    note_cuts(responder.cut, responder.format, "responder")
+    if isinstance(policy, ClassifierPolicy) and policy.strategist is not None:
+        note_cuts(policy.strategist.cut, policy.strategist.format, "classifier")
+
+
+def _prompt(file: Path, output: Path, options: argparse.Namespace) -> None:
     """Prompts a large model."""
     from datamodules.strategies import load_scheme
     from inference.engines import load_engine
@@ -157,24 +158,27 @@ def _prompt(file: Path, output: Path, options: argparse.Namespace) -> int:
     labels = strategist.network.spec.labels if strategist else []
     prompts = load_prompting(options.prompting, options.prompts and Path(options.prompts), labels)
     categories = (strategist.scheme if strategist else load_scheme()).categories
-    total = _count(file, categories, options.turns)
+    total = count_turns(file, categories, options.turns)
     prompter = Prompter(load_engine(Path(options.engine)), prompts, options.seed or 0, options.tries)
 
-    def places() -> Iterator[PromptedTurn]:
+    def asked() -> Iterator[PromptedTurn]:
+        """The turns, with the classifier's strategies where there is one."""
         dialogues = iterate_file(file, categories, SourceReport(str(file), ""), options.source)
         stream = (
-            PromptedTurn(name, turns[:number], dialogue.source)
+            PromptedTurn(turn.id, turn.turns[: turn.number], dialogue.source)
             for dialogue in dialogues
-            for name, turns, number in supporter_turns(dialogue, options.turns)
+            for turn in supporter_turns(dialogue, options.turns)
         )
+        if strategist is None:
+            yield from stream
+            return
         while window := list(islice(stream, 32)):
-            if strategist is None:
-                yield from window
-                continue
             for turn, choice in zip(window, strategist.next_turns([turn.turns for turn in window]), strict=True):
                 yield turn._replace(strategy=choice.strategy, probabilities=_rounded(choice.probabilities))
 
-    prompt_turns(places(), prompter, output, _progress(total))
+    prompt_turns(asked(), prompter, output, _progress(total))
+    if strategist is not None:
+        note_cuts(strategist.cut, strategist.format, "classifier")
     print(
         f"note: {prompter.paid} answers asked for; prompts {prompts.name} {prompts.hash}; every answer is in "
         f"{beside(output, 'answers')}",
@@ -185,8 +189,6 @@ def _prompt(file: Path, output: Path, options: argparse.Namespace) -> int:
         print(
             f"note: {len(prompter.failed)} of {total} turns got no response and have no row: {where}", file=sys.stderr
         )
-    print(output)
-    return 0
 
 
 def _progress(total: int) -> Callable[[int], None]:
@@ -202,108 +204,6 @@ def _progress(total: int) -> Callable[[int], None]:
             print(f"written {done} of {total} turns, {rate:.1f} turns/s, about {left:.0f} s left", file=sys.stderr)
 
     return line
-
-
-def score_dialogues(
-    file: Path, checkpoint: str, output: str, *, batch_size: int, device: Literal["auto", "cpu", "cuda"]
-) -> int:
-    """Writes what a classifier finds: a row for each supporter turn with `id`, `strategy` and `probabilities`.
-
-    Args:
-        file: The dialogues.
-        checkpoint: The classifier's run or checkpoint.
-        output: A `.jsonl` file.
-        batch_size: Turns in a forward pass.
-        device: Where to compute.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        UserError: The file, the checkpoint or the output can't be used.
-    """
-    target = _checked_output(output, batch_size)
-    from inference.strategist import Strategist
-
-    strategist = Strategist.load(checkpoint, device)
-
-    def work(places: Sequence[Place]) -> list[dict[str, Any]]:
-        found = strategist.turns([(turns, number) for _, turns, number in places], batch_size)
-        return [
-            {"id": name, "strategy": score.strategy, "probabilities": score.probabilities}
-            for (name, _, _), score in zip(places, found, strict=True)
-        ]
-
-    _stream(file, strategist.scheme.categories, work, target, "all", [checkpoint], [batch_size], "scored", 512)
-    _note_cuts(strategist.cut, strategist.format)
-    print(target)
-    return 0
-
-
-def _note_cuts(cut: int, row_format: ClassifierFormat | ResponderFormat) -> None:
-    if cut:
-        window = f"{row_format.max_tokens} tokens" + (f", {row_format.max_turns} turns" if row_format.max_turns else "")
-        print(f"note: {cut} contexts are longer than the window ({window}); the last turns were read", file=sys.stderr)
-
-
-def _stream(
-    file: Path,
-    categories: Any,
-    work: Any,
-    output: Path,
-    which: Literal["all", "next"],
-    checkpoints: Sequence[str],
-    options: Sequence[Any],
-    verb: str,
-    window: int,
-) -> None:
-    """Checks the file as a whole, then works on it as a stream."""
-    from inference.streaming import file_digest, write_stream
-    from lightning_modules.checkpoints import find_checkpoint
-
-    total = _count(file, categories, which)
-    dialogues = iterate_file(file, categories, SourceReport(str(file), ""))
-    try:
-        write_stream(
-            (place for dialogue in dialogues for place in supporter_turns(dialogue, which)),
-            work,
-            output,
-            total=total,
-            window=window,
-            same={
-                "file": file_digest(file),
-                "checkpoints": [file_digest(find_checkpoint(checkpoint)) for checkpoint in checkpoints],
-                "options": list(options),
-            },
-            verb=verb,
-        )
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror or error}; what is there so far is kept") from None
-
-
-def _count(file: Path, categories: Any, which: Literal["all", "next"]) -> int:
-    """Reads the whole file once: its turns, a note of what is left out, or all that is wrong with it."""
-    report = SourceReport(str(file), "")
-    total = sum(1 for dialogue in iterate_file(file, categories, report) for _ in supporter_turns(dialogue, which))
-    left_out = {
-        "empty dialogues": report.dropped.get("empty_dialogue", 0),
-        "empty turns": report.counts.get("empty_turns", 0),
-    }
-    if any(left_out.values()):
-        found = ", ".join(f"{count} {what}" for what, count in left_out.items() if count)
-        print(f"note: left out: {found}", file=sys.stderr)
-    return total
-
-
-def _checked_output(name: str, batch_size: int) -> Path:
-    output = Path(name)
-    if output.suffix != ".jsonl":
-        raise UserError(f"--output {output}: name a .jsonl file")
-    if output.is_dir() or not output.parent.is_dir():
-        raise UserError(f"--output {output}: name a file in a folder that exists")
-    if batch_size < 1:
-        raise UserError(f"--batch_size {batch_size}: at least 1")
-    return output
 
 
 def _rounded(probabilities: dict[str, float] | None) -> dict[str, float] | None:

@@ -13,8 +13,8 @@ from datamodules.dialogues import Turn
 from datamodules.sources.esconv import merge_turns
 from datamodules.strategies import Scheme
 from errors import UserError
-from inference.scorer import Device, pick_device
-from lightning_modules.checkpoints import find_checkpoint, read_checkpoint
+from inference.scorer import Device, length_batches, pick_device
+from lightning_modules.checkpoints import find_checkpoint, network_weights, read_checkpoint
 from lightning_modules.choices import StrategyPolicy, TurnContext
 from lightning_modules.networks.decoding import Decoding
 from lightning_modules.networks.responder import ResponderNetwork
@@ -105,13 +105,9 @@ class Responder:
         checkpoint = read_checkpoint(find_checkpoint(run_or_checkpoint))
         if checkpoint.get("task") != "responder":
             raise UserError(f"'{run_or_checkpoint}' is no responder; name the run of one")
-        own = "network."
-        weights = {
-            name.removeprefix(own): values for name, values in checkpoint["state_dict"].items() if name.startswith(own)
-        }
         decoding = Decoding(**checkpoint["decoding"])
         return cls(
-            ResponderNetwork.rebuild(checkpoint["network"], weights),
+            ResponderNetwork.rebuild(checkpoint["network"], network_weights(checkpoint)),
             ResponderFormat.from_state(checkpoint["reader"]),
             decoding if seed is None else replace(decoding, seed=seed),
             Scheme.from_state(checkpoint["scheme"]),
@@ -144,10 +140,9 @@ class Responder:
             choice._replace(label=turn.strategy) if turn.strategy else choice
             for turn, choice in zip(asked, self.policy.choose(contexts), strict=True)
         ]
-        order = sorted(range(len(asked)), key=lambda row: (sum(map(len, contexts[row].tokens)), row))
         found: dict[int, Response] = {}
-        for first in range(0, len(order), batch_size):
-            members = order[first : first + batch_size]
+        lengths = [sum(map(len, context.tokens)) for context in contexts]
+        for members in length_batches(lengths, batch_size):
             texts = self.network.write(
                 self.format,
                 [contexts[row].tokens for row in members],

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from datamodules.files import replacing_path
 from datamodules.records import Pair
+from datamodules.sources.report import sha256_of
 from datamodules.sources.table import Columns, check_table, read_rows
 from errors import UserError
-from inference.respond import score_dialogues
-from inference.streaming import file_digest, write_stream
+from inference.streaming import checked_output, write_stream
+from inference.turn_stream import SupporterTurn, note_cuts, stream_turns
 
 if TYPE_CHECKING:
-    from inference.scorer import EmpathyScorer
+    from inference.scorer import Device, EmpathyScore, EmpathyScorer
+    from inference.strategist import Strategist
 
-__all__ = ["main", "score_table"]
+__all__ = ["main", "score_dialogues", "score_table"]
 
 _WINDOW = 512
 """Rows that are read, sorted by length and scored together; an interrupted run goes on at a multiple of it."""
+_OF_PAIRS = ("only_expressed", "id", "seeker_post", "response_post")
+"""Options that mean nothing for dialogues."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,48 +60,84 @@ def main(argv: list[str] | None = None) -> int:
     Raises:
         UserError: The table, the checkpoint or the output can't be used.
     """
-    options = _parser().parse_args(argv)
-    table, output = Path(options.table), Path(options.output)
-    task = _task(options.checkpoint)
-    if task == "responder":
-        raise UserError(f"'{options.checkpoint}' is a responder's run, which `respond` takes; score by another model's")
-    if task == "strategy":
-        return score_dialogues(
-            table, options.checkpoint, options.output, batch_size=options.batch_size, device=options.device
-        )
-    if output.suffix not in (".jsonl", ".parquet"):
-        raise UserError(f"--output {output}: name a .jsonl or a .parquet file")
-    if output.is_dir() or not output.parent.is_dir():
-        raise UserError(f"--output {output}: name a file in a folder that exists")
+    parser = _parser()
+    options = parser.parse_args(argv)
     if options.batch_size < 1:
         raise UserError(f"--batch_size {options.batch_size}: at least 1")
-    columns = Columns(id=options.id, seeker_post=options.seeker_post, response_post=options.response_post)
-    rows = check_table(table, columns, "clinical", annotations=False)
-    from inference.scorer import EmpathyScorer
+    from inference.strategist import Strategist
 
-    scorer = EmpathyScorer.load(options.checkpoint, options.device)
-    try:
+    table, checkpoint = Path(options.table), Path(options.checkpoint)
+    model = _load(options.checkpoint, options.device)
+
+    if isinstance(model, Strategist):
+        if given := [f"--{name}" for name in _OF_PAIRS if getattr(options, name) != parser.get_default(name)]:
+            raise UserError(f"{', '.join(given)}: for pairs alone; '{checkpoint}' is a strategy classifier's")
+        output = checked_output(options.output, table)
+        score_dialogues(model, table, output, checkpoint=checkpoint, batch_size=options.batch_size)
+    else:
+        output = checked_output(options.output, table, (".jsonl", ".parquet"))
+        columns = Columns(id=options.id, seeker_post=options.seeker_post, response_post=options.response_post)
         score_table(
-            scorer,
+            model,
             table,
             output,
             columns=columns,
-            rows=rows,
+            rows=check_table(table, columns, "clinical", annotations=False),
             only_expressed=options.only_expressed,
             batch_size=options.batch_size,
-            checkpoint=Path(options.checkpoint),
+            checkpoint=checkpoint,
         )
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror or error}; what is scored so far is kept") from None
     print(output)
     return 0
 
 
-def _task(checkpoint: str) -> str:
-    """What the checkpoint was trained for."""
+def _load(checkpoint: str, device: Device) -> EmpathyScorer | Strategist:
+    """The model of a checkpoint, which is read once, whatever it was trained for."""
+    from inference.scorer import EmpathyScorer
+    from inference.strategist import Strategist
     from lightning_modules.checkpoints import find_checkpoint, read_checkpoint
 
-    return str(read_checkpoint(find_checkpoint(checkpoint)).get("task", "empathy"))
+    content = read_checkpoint(find_checkpoint(checkpoint))
+    if content.get("task") == "responder":
+        raise UserError(f"'{checkpoint}' is a responder's run, which `respond` takes; score by another model's")
+    if content.get("task") == "strategy":
+        return Strategist.from_checkpoint(content, device)
+    return EmpathyScorer.from_checkpoint(content, device)
+
+
+def score_dialogues(strategist: Strategist, file: Path, output: Path, *, checkpoint: Path, batch_size: int) -> None:
+    """Writes what a classifier finds: a row for each supporter turn with `id`, `strategy` and `probabilities`.
+
+    Args:
+        strategist: The classifier.
+        file: The dialogues.
+        output: A `.jsonl` file.
+        checkpoint: Where the classifier came from, part of what a continued call must share.
+        batch_size: Turns in a forward pass.
+
+    Raises:
+        UserError: The file or the output can't be used.
+    """
+
+    def work(window: Sequence[SupporterTurn]) -> list[dict[str, Any]]:
+        found = strategist.turns([(turn.turns, turn.number) for turn in window], batch_size)
+        return [
+            {"id": turn.id, "strategy": score.strategy, "probabilities": score.probabilities}
+            for turn, score in zip(window, found, strict=True)
+        ]
+
+    stream_turns(
+        file,
+        strategist.scheme.categories,
+        work,
+        output,
+        which="all",
+        window=_WINDOW,
+        verb="scored",
+        checkpoints=[str(checkpoint)],
+        options=[batch_size],
+    )
+    note_cuts(strategist.cut, strategist.format)
 
 
 def score_table(
@@ -124,6 +164,9 @@ def score_table(
         only_expressed: Leave out rationales of level 0.
         batch_size: Pairs in a forward pass.
         checkpoint: Where the model came from, part of what a continued call must share.
+
+    Raises:
+        UserError: The output can't be written.
     """
     from lightning_modules.checkpoints import find_checkpoint
 
@@ -131,24 +174,27 @@ def score_table(
         found = scorer.score(window, batch_size)
         return [_entry(pair, score, only_expressed) for pair, score in zip(window, found, strict=True)]
 
-    write_stream(
-        read_rows(table, columns, "clinical", annotations=False),
-        work,
-        output,
-        total=rows,
-        window=_WINDOW,
-        same={
-            "table": file_digest(table),
-            "checkpoint": file_digest(find_checkpoint(checkpoint)),
-            "options": [columns.id, columns.seeker_post, columns.response_post, only_expressed, batch_size],
-        },
-        verb="scored",
-        unit="rows",
-        finish=(lambda part: _to_parquet(part, output, scorer.mechanisms)) if output.suffix == ".parquet" else None,
-    )
+    try:
+        write_stream(
+            read_rows(table, columns, "clinical", annotations=False),
+            work,
+            output,
+            total=rows,
+            window=_WINDOW,
+            same={
+                "table": sha256_of(table),
+                "checkpoint": sha256_of(find_checkpoint(checkpoint)),
+                "options": [columns.id, columns.seeker_post, columns.response_post, only_expressed, batch_size],
+            },
+            verb="scored",
+            unit="rows",
+            finish=(lambda part: _to_parquet(part, output, scorer.mechanisms)) if output.suffix == ".parquet" else None,
+        )
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror or error}; what is scored so far is kept") from None
 
 
-def _entry(pair: Pair, score: Any, only_expressed: bool) -> dict[str, Any]:
+def _entry(pair: Pair, score: EmpathyScore, only_expressed: bool) -> dict[str, Any]:
     rationales = score.rationales
     if only_expressed:
         rationales = {name: spans if score.levels[name] > 0 else [] for name, spans in rationales.items()}

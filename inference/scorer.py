@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from lightning_modules.checkpoints import find_checkpoint, load_network, read_ch
 from lightning_modules.networks.bi_encoder import BiEncoder
 from lightning_modules.networks.decisions import Decoding, decide, describe
 
-__all__ = ["EmpathyScore", "EmpathyScorer", "Texts", "pick_device"]
+__all__ = ["Device", "EmpathyScore", "EmpathyScorer", "Texts", "length_batches", "pick_device"]
 
 Texts = Pair | tuple[str, str]
 """A row, or a seeker post and a response post."""
@@ -32,6 +32,18 @@ def pick_device(name: Device) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no CUDA device; use --device cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def length_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of similar length.
+
+    Args:
+        lengths: Length of each row.
+        batch_size: Rows in a batch at most.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size]
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,19 @@ class EmpathyScorer:
         Raises:
             UserError: It can't be read.
         """
-        checkpoint = read_checkpoint(find_checkpoint(run_or_checkpoint))
+        return cls.from_checkpoint(read_checkpoint(find_checkpoint(run_or_checkpoint)), device)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: dict[str, Any], device: Device = "auto") -> EmpathyScorer:
+        """`load`, for a checkpoint that was read.
+
+        Args:
+            checkpoint: What `read_checkpoint` gave.
+            device: `auto`, `cpu` or `cuda`.
+
+        Raises:
+            UserError: It is of another task.
+        """
         return cls(
             load_network(checkpoint),
             TextEncoder(**checkpoint["text_encoder"]),
@@ -128,7 +152,7 @@ class EmpathyScorer:
         seekers = self._seeker_states([seeker for seeker, _ in texts], batch_size)
         encoded = self.text_encoder.encode([response for _, response in texts])
         scores: dict[int, EmpathyScore] = {}
-        for rows in _batches([len(ids) for ids, _, _ in encoded], batch_size):
+        for rows in length_batches([len(ids) for ids, _, _ in encoded], batch_size):
             ids = [encoded[row][0] for row in rows]
             offsets = [encoded[row][1] for row in rows]
             clauses = [token_clauses(texts[row][1], encoded[row][1]) for row in rows]
@@ -153,7 +177,7 @@ class EmpathyScorer:
         encoded = [ids for ids, _, _ in self.text_encoder.encode(distinct)]
         window = None if self.network.spec.mask_seeker_padding else self.text_encoder.max_tokens
         states: dict[str, Tensor] = {}
-        for rows in _batches([len(ids) for ids in encoded], batch_size):
+        for rows in length_batches([len(ids) for ids in encoded], batch_size):
             ids = [encoded[row] for row in rows]
             found = self.network.encode_seeker(
                 pad(ids, self.text_encoder.pad_id, window).to(self.device), token_mask(ids, window).to(self.device)
@@ -166,10 +190,3 @@ class EmpathyScorer:
         lengths = torch.tensor([len(post) for post in states], device=self.device)
         padded = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True).to(self.device)
         return padded, torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
-
-
-def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Row numbers in batches of similar length."""
-    order = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
-    for first in range(0, len(order), batch_size):
-        yield order[first : first + batch_size]

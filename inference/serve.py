@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import socket
 import sys
 from pathlib import Path
@@ -62,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
     from inference.scorer import EmpathyScorer
     from inference.web.talking import Talker
 
+    # oneDNN keeps a compiled GELU for each batch size and length, 1024 of them; the layers of a batch need one
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     with _listening(options.port) as listener:
         scorer = EmpathyScorer.load(options.run, options.device)
         talker = Talker(options.responder, options.classifier, options.device) if options.responder else None

@@ -16,8 +16,8 @@ from datamodules.dialogues import Turn
 from datamodules.sources.esconv import merge_turns
 from datamodules.strategies import Scheme
 from errors import UserError
-from inference.scorer import Device, pick_device
-from lightning_modules.checkpoints import find_checkpoint, read_checkpoint
+from inference.scorer import Device, length_batches, pick_device
+from lightning_modules.checkpoints import find_checkpoint, network_weights, read_checkpoint
 from lightning_modules.networks.strategy_encoder import StrategyEncoder, StrategySpec, describe_choices
 
 __all__ = ["Strategist", "StrategyScore"]
@@ -66,12 +66,18 @@ class Strategist:
         checkpoint = read_checkpoint(find_checkpoint(run_or_checkpoint))
         if checkpoint.get("task") != "strategy":
             raise UserError(f"'{run_or_checkpoint}' is no strategy classifier; name the run of one")
+        return cls.from_checkpoint(checkpoint, device)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: dict[str, Any], device: Device = "auto") -> Strategist:
+        """`load`, for a strategy classifier's checkpoint that was read.
+
+        Args:
+            checkpoint: What `read_checkpoint` gave.
+            device: `auto`, `cpu` or `cuda`.
+        """
         network = StrategyEncoder(StrategySpec(**checkpoint["network"]))
-        own = "network."
-        weights = {
-            name.removeprefix(own): values for name, values in checkpoint["state_dict"].items() if name.startswith(own)
-        }
-        network.load_state_dict(weights)
+        network.load_state_dict(network_weights(checkpoint))
         scheme = Scheme.from_state(checkpoint["scheme"])
         return cls(network, ClassifierFormat.from_state(checkpoint["reader"]), scheme, pick_device(device))
 
@@ -112,13 +118,10 @@ class Strategist:
             seen += turns[turn : turn + 1] if self.format.target == "given" else []
             rows.append(self.format.row(seen, self.format.encoder.encode([part.text for part in seen]), place))
         self.cut += sum(row.dropped_turns > 0 or row.cut_tokens > 0 for row in rows)
-        order = sorted(range(len(rows)), key=lambda row: (len(rows[row].ids), row))
-        scores: list[StrategyScore | None] = [None] * len(rows)
-        for first in range(0, len(order), batch_size):
-            members = order[first : first + batch_size]
-            for row, score in zip(members, self._forward([rows[row] for row in members]), strict=True):
-                scores[row] = score
-        return [score for score in scores if score is not None]
+        scores: dict[int, StrategyScore] = {}
+        for members in length_batches([len(row.ids) for row in rows], batch_size):
+            scores |= zip(members, self._forward([rows[row] for row in members]), strict=True)
+        return [scores[row] for row in range(len(rows))]
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[ClassifierRow]) -> list[StrategyScore]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
@@ -11,15 +10,32 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["file_digest", "write_stream"]
+from errors import UserError
+
+__all__ = ["checked_output", "write_stream"]
 
 _Row = TypeVar("_Row")
 
 
-def file_digest(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def checked_output(name: str, read: Path, suffixes: Sequence[str] = (".jsonl",)) -> Path:
+    """The output of a command as a path.
+
+    Args:
+        name: What `--output` names.
+        read: The file that the command reads.
+        suffixes: Of which the output must have one.
+
+    Raises:
+        UserError: It can't be written to.
+    """
+    output = Path(name)
+    if output.suffix not in suffixes:
+        raise UserError(f"--output {output}: name a {' or a '.join(suffixes)} file")
+    if output.is_dir() or not output.parent.is_dir():
+        raise UserError(f"--output {output}: name a file in a folder that exists")
+    if output.exists() and read.exists() and output.samefile(read):
+        raise UserError(f"--output {output} is the file that is read; name another")
+    return output
 
 
 def write_stream(

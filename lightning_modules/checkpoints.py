@@ -13,7 +13,7 @@ import torch
 from errors import UserError
 from lightning_modules.networks.bi_encoder import BiEncoder, NetworkSpec
 
-__all__ = ["BEST", "LAST", "find_checkpoint", "load_network", "read_checkpoint", "run_of"]
+__all__ = ["BEST", "LAST", "find_checkpoint", "load_network", "network_weights", "read_checkpoint", "run_of"]
 
 BEST = "best.ckpt"
 LAST = "last.ckpt"
@@ -73,6 +73,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The network's part of a checkpoint's weights, under the network's own names."""
+    own = "network."
+    state = checkpoint["state_dict"]
+    return {name.removeprefix(own): values for name, values in state.items() if name.startswith(own)}
+
+
 def load_network(checkpoint: dict[str, Any]) -> BiEncoder:
     """Rebuilds the bi-encoder of a checkpoint; needs no encoder files.
 
@@ -85,10 +92,5 @@ def load_network(checkpoint: dict[str, Any]) -> BiEncoder:
     if checkpoint.get("task", "empathy") != "empathy":
         raise UserError(f"the checkpoint is of the task '{checkpoint['task']}'; a run of the empathy model is needed")
     network = BiEncoder(NetworkSpec(**checkpoint["network"]))
-    weights = {
-        name.removeprefix("network."): values
-        for name, values in checkpoint["state_dict"].items()
-        if name.startswith("network.")
-    }
-    network.load_state_dict(weights)
+    network.load_state_dict(network_weights(checkpoint))
     return network.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import lightning as L
 import numpy as np
@@ -14,31 +14,24 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from datamodules.batching import EmpathyBatch
 from datamodules.empathy import EmpathyDataModule
+from datamodules.pair_batches import EmpathyBatch
 from datamodules.records import MECHANISMS, Mechanism
 from errors import UserError
 from lightning_modules.checkpoints import find_checkpoint, load_network, read_checkpoint
+from lightning_modules.empathy_scores import MechanismRows, empathy_record
+from lightning_modules.evaluation_record import EvaluationRecord, Stage, by_source
 from lightning_modules.losses import LevelLoss, level_terms, published_token_labels, rationale_terms
 from lightning_modules.networks.bi_encoder import BiEncoder, BiEncoderOutput, NetworkSpec, SeekerEncoder
 from lightning_modules.networks.decisions import Decisions, Decoding, decide
 from lightning_modules.optimisation import Optimisation, build_optimiser, linear_schedule
 from lightning_modules.seeker_cache import SeekerCache
-from metrics.levels import LevelRows, LevelScores
+from metrics.levels import LevelScores
 from metrics.loss import OrderedMean
-from metrics.rationales import RationaleRows, RationaleScores
+from metrics.rationales import RationaleScores
 from pretrained import encoder_window, load_encoder
 
-__all__ = ["EmpathyModule", "MechanismRows"]
-
-Stage = Literal["validation", "test"]
-
-
-class MechanismRows(NamedTuple):
-    """The evaluated rows of one mechanism, on every process alike."""
-
-    levels: LevelRows
-    rationales: RationaleRows
+__all__ = ["EmpathyModule"]
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -287,11 +280,15 @@ class EmpathyModule(L.LightningModule):
         """Decisions for a batch of rows."""
         return decide(self(batch), batch["clauses"], self.level_counts, self.decoding)
 
-    def evaluated_rows(self, stage: Stage) -> dict[str, MechanismRows]:
-        """The rows that were evaluated, gathered over all processes; every process has to call this."""
-        return {
+    def evaluation_record(self, stage: Stage) -> EvaluationRecord:
+        """Scores with intervals beside the trivial baselines', by source where there are several; a collective call."""
+        rows = {
             name: MechanismRows(levels.table(), rationales.table()) for name, levels, rationales in self._metrics(stage)
         }
+        data = self._data
+        counts = self.level_counts if self.level_counts.any() else torch.from_numpy(data.level_counts())
+        majority = dict(zip(self.mechanisms, counts.argmax(dim=1).tolist(), strict=True))
+        return empathy_record(stage, rows, majority, by_source(data.pairs, data.rows[stage]))
 
     def _log_scores(self, stage: Stage) -> None:
         scores: dict[str, Tensor] = {f"{stage}/loss": self._loss(stage).compute()}
@@ -308,7 +305,7 @@ class EmpathyModule(L.LightningModule):
         self._log_scores("validation")
 
     def on_test_epoch_end(self) -> None:
-        """Logs the test scores; the run record takes intervals and baselines from `evaluated_rows`."""
+        """Logs the test scores; the run record takes intervals and baselines from `evaluation_record`."""
         self._log_scores("test")
 
     def _forget(self, stage: Stage) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
-from datamodules.turn_rows import TurnRow
 from metrics.evaluation import Score
 
-__all__ = ["EvaluationRecord", "by_source", "text_table"]
+__all__ = ["EvaluationRecord", "Stage", "by_source", "text_table"]
+
+Stage = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,12 @@ class EvaluationRecord:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def by_source(examples: Sequence[TurnRow], rows: Sequence[int]) -> dict[str, list[int] | None]:
+class _OfSource(Protocol):
+    @property
+    def source(self) -> str: ...
+
+
+def by_source(examples: Sequence[_OfSource], rows: Sequence[int]) -> dict[str, list[int] | None]:
     """The parts that are scored: all rows under "" (None), and where there are several sources each under "source/"."""
     parts: dict[str, list[int]] = defaultdict(list)
     for row in rows:

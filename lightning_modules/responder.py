@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -22,7 +22,7 @@ from datamodules.splits import seeded_key
 from datamodules.turn_rows import RowRule
 from errors import UserError
 from lightning_modules.choices import StrategyJudge, StrategyPolicy, TurnContext
-from lightning_modules.evaluation_record import EvaluationRecord
+from lightning_modules.evaluation_record import EvaluationRecord, Stage
 from lightning_modules.networks.causal_lm import add_tags
 from lightning_modules.networks.decoding import Decoding
 from lightning_modules.networks.responder import (
@@ -41,8 +41,6 @@ from metrics.row_table import RowTable
 from pretrained import load_causal_lm, load_tokenizer
 
 __all__ = ["StrategyResponder"]
-
-Stage = Literal["validation", "test"]
 
 
 class StrategyResponder(L.LightningModule):
@@ -167,7 +165,7 @@ class StrategyResponder(L.LightningModule):
             raise UserError(f"--data.max_tokens is {data.max_tokens}; the language model reads at most {limit}")
         self.network = ResponderNetwork(spec, model)
         if self.compile_model:
-            self.network.model.compile(dynamic=True)
+            self.network.body.compile(dynamic=True)
         return ResponderFormat(
             encoder,
             end_id,

@@ -15,7 +15,7 @@ from datamodules.dialogue import DialogueDataModule
 from lightning_modules.evaluation_record import EvaluationRecord, text_table
 from lightning_modules.networks.decoding import Decoding
 from metrics.evaluation import Score
-from metrics.generation import bert_score, generation_intervals, generation_scores, obedience, perplexity
+from metrics.generation import bert_score, generation_scores, obedience, perplexity
 from metrics.statistics import group_weights
 from pretrained import encoder_window, load_encoder, load_tokenizer
 
@@ -150,11 +150,9 @@ def _policy_scores(
     examples = [data.examples[row] for row in rows]
     gold = _gold(data, rows)
     responses = [entry.response for entry in written]
-    groups = data.row_groups[list(rows)]
-    intervals = generation_intervals(responses, gold, groups) if rows else {}
     found, stamps = {}, {}
-    for key, score in generation_scores(responses, gold).items():
-        found[key] = Score(score.value, *intervals.get(key, (_NAN, _NAN)), len(rows))
+    for key, score in generation_scores(responses, gold, data.row_groups[list(rows)]).items():
+        found[key] = Score(score.value, score.low, score.high, len(rows))
         stamps[key] = score.variant
     labels = [entry.label for entry in written]
     if any(label is not None for label in labels):

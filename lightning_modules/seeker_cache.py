@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class SeekerCache:
         parts: Sequence[tuple[npt.NDArray[np.int64], bool]],
         pad_id: int,
         device: torch.device,
-        cache: Path | None,
+        folder: Path | None,
     ) -> SeekerCache:
         """Encodes all posts, or takes them from the disk.
 
@@ -78,7 +79,7 @@ class SeekerCache:
                 never written. Each post is in one part.
             pad_id: Token id of padding.
             device: Where to compute.
-            cache: Folder of the cache; None: no disk.
+            folder: Folder of the cache; None: no disk.
 
         Returns:
             The cache; the same states, to the last bit, whoever built it on this kind of device.
@@ -88,7 +89,7 @@ class SeekerCache:
         filled = 0
         for numbers, private in parts:
             members = [posts[number] for number in numbers]
-            states.append(_states(network, members, pad_id, device, None if private else cache))
+            states.append(_states(network, members, pad_id, device, None if private else folder))
             lengths = torch.tensor([len(post) for post in members])
             starts[torch.from_numpy(numbers)] = filled + torch.cumsum(lengths, 0) - lengths
             filled += int(lengths.sum())
@@ -96,27 +97,20 @@ class SeekerCache:
 
 
 def _states(
-    network: BiEncoder, posts: Sequence[npt.NDArray[np.int32]], pad_id: int, device: torch.device, cache: Path | None
+    network: BiEncoder, posts: Sequence[npt.NDArray[np.int32]], pad_id: int, device: torch.device, folder: Path | None
 ) -> Tensor:
-    return shared(
-        "seeker states",
-        lambda: _key(network, posts, device),
-        lambda: _stored_states(network, posts, pad_id, device, cache),
-    )
+    key = cache(lambda: _key(network, posts, device))  # hashes all weights: once, and not where nothing is kept
 
+    def stored() -> Tensor:
+        if folder is None:
+            return _encode(network, posts, pad_id, device)
+        file = folder / "seeker" / f"{key()}.safetensors"
+        if not file.is_file():
+            with replacing_path(file) as temporary:
+                save_states(_encode(network, posts, pad_id, device), temporary)
+        return load_file(file)["states"]
 
-def _stored_states(
-    network: BiEncoder, posts: Sequence[npt.NDArray[np.int32]], pad_id: int, device: torch.device, cache: Path | None
-) -> Tensor:
-    file = cache / "seeker" / f"{_key(network, posts, device)}.safetensors" if cache is not None else None
-    if file is not None and file.is_file():
-        return load_file(file)["states"]
-    states = _encode(network, posts, pad_id, device)
-    if file is not None:
-        with replacing_path(file) as temporary:
-            save_states(states, temporary)
-        return load_file(file)["states"]
-    return states
+    return shared("seeker states", key, stored)
 
 
 def save_states(states: Tensor, file: Path) -> None:

@@ -20,7 +20,7 @@ from datamodules.dialogue import DialogueDataModule
 from datamodules.dialogue_batches import StrategyBatch
 from datamodules.turn_rows import RowRule
 from errors import UserError
-from lightning_modules.evaluation_record import EvaluationRecord, by_source, text_table
+from lightning_modules.evaluation_record import EvaluationRecord, Stage, by_source, text_table
 from lightning_modules.losses import LevelLoss, level_terms
 from lightning_modules.networks.strategy_encoder import StrategyEncoder, StrategySpec, describe_choices, fit_temperature
 from lightning_modules.optimisation import Optimisation, build_optimiser, linear_schedule
@@ -33,7 +33,6 @@ from pretrained import encoder_window, load_encoder, load_tokenizer
 
 __all__ = ["StrategyClassifier"]
 
-Stage = Literal["validation", "test"]
 _SHOWN = (
     "accuracy",
     "f1_macro",

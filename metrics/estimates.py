@@ -25,9 +25,9 @@ class Estimate(NamedTuple):
     """
 
     value: float
-    low: float
-    high: float
-    n: int
+    low: float = nan
+    high: float = nan
+    n: int = 0
 
     def __str__(self) -> str:
         """The number with its interval, as a table shows it."""

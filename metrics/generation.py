@@ -14,25 +14,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.statistics import Interval, group_weights
+from metrics.esc_bleu import Tokens, esc_bleu, esc_bleu_counts, esc_tokens, ngrams
+from metrics.statistics import group_weights
 
 __all__ = [
-    "Score",
+    "TextScore",
     "bert_score",
-    "bleu",
     "distinct",
-    "esc_bleu",
-    "esc_tokens",
-    "generation_intervals",
     "generation_scores",
     "obedience",
     "perplexity",
@@ -41,111 +35,29 @@ __all__ = [
     "words",
 ]
 
-Tokens = Sequence[str]
+Texts = Sequence[Tokens]
 FloatArray = NDArray[np.float64]
-_SENTENCE_END = re.compile(r"(?:(?<=[.!?])|(?<=[.!?][\"')\]]))\s+")
 
 
-@dataclass(frozen=True)
-class Score:
+class TextScore(NamedTuple):
     """A number and what exactly it is.
 
     Args:
         value: The number; nan where it isn't defined.
         variant: Its definition in a few words, for `metrics.json` and every table.
+        low: Where its interval begins; nan where there is none.
+        high: Where it ends.
     """
 
     value: float
     variant: str
+    low: float = math.nan
+    high: float = math.nan
 
 
 def words(text: str) -> list[str]:
     """Words in lower case: runs of letters and digits."""
     return re.findall(r"[^\W_]+", text.lower())
-
-
-@lru_cache(maxsize=1)
-def _treebank() -> Any:
-    from nltk.tokenize.destructive import NLTKWordTokenizer  # type: ignore[import-untyped]
-
-    return NLTKWordTokenizer()
-
-
-def esc_tokens(text: str) -> list[str]:
-    """Tokens of the ESConv literature: lower case, NLTK's words sentence by sentence.
-
-    NLTK finds sentence ends by a model (Punkt) that has to be downloaded; here white space after `.`, `!` or `?` ends a
-    sentence. That decides on nothing but whether a full stop is a token of its own.
-    """
-    return [token for part in _SENTENCE_END.split(text.lower()) for token in _treebank().tokenize(part)]
-
-
-def bleu(responses: Sequence[str], references: Sequence[str]) -> Score:
-    """Corpus BLEU by sacrebleu, its signature as the variant.
-
-    Args:
-        responses: N texts.
-        references: N texts, one gold response each.
-    """
-    from sacrebleu.metrics.bleu import BLEU
-
-    metric = BLEU()
-    score = metric.corpus_score(list(responses), [list(references)]).score if responses else math.nan
-    return Score(score, f"sacrebleu {metric.get_signature() if responses else ''}".strip())
-
-
-def esc_bleu(responses: Sequence[Tokens], references: Sequence[Tokens]) -> list[Score]:
-    """BLEU-1 to BLEU-4 as ESConv papers print them: cumulative, equal weights, NLTK's corpus BLEU with method 3.
-
-    Args:
-        responses: N texts of `esc_tokens`.
-        references: N texts of `esc_tokens`.
-
-    Returns:
-        Four scores.
-    """
-    counts = esc_bleu_counts(responses, references).sum(0)
-    values = esc_bleu_of_counts(counts[None])[0] if responses else [math.nan] * 4
-    return [
-        Score(float(value), f"esc bleu-{order}: nltk corpus bleu, smoothing method 3, nltk tokens, lower case")
-        for order, value in enumerate(values, 1)
-    ]
-
-
-def esc_bleu_counts(responses: Sequence[Tokens], references: Sequence[Tokens]) -> FloatArray:
-    """What `esc_bleu` is made of, a line a response: the lines' sums decide the score.
-
-    Returns:
-        float64 [N, 10]: length, reference's length, and for each order the n-grams found in the reference and all
-        n-grams, at least 1 as in NLTK.
-    """
-    counts = np.zeros((len(responses), 10))
-    for row, (response, reference) in enumerate(zip(responses, references, strict=True)):
-        counts[row, :2] = len(response), len(reference)
-        for order in range(1, 5):
-            found, gold = Counter(_ngrams(response, order)), Counter(_ngrams(reference, order))
-            counts[row, 2 * order : 2 * order + 2] = (found & gold).total(), max(found.total(), 1)
-    return counts
-
-
-def esc_bleu_of_counts(counts: FloatArray) -> FloatArray:
-    """BLEU-1 to BLEU-4 from summed counts.
-
-    Method 3 (Chen and Cherry, 2014) puts 1 / 2^k in the place of the k-th order without a match.
-
-    Args:
-        counts: float64 [X, 10], sums of `esc_bleu_counts`.
-
-    Returns:
-        float64 [X, 4], 0 to 100.
-    """
-    length, gold, matches, total = counts[:, 0], counts[:, 1], counts[:, 2::2], counts[:, 3::2]
-    missing = matches == 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(missing, 0.5 ** np.cumsum(missing, axis=1), matches) / total
-        brevity = np.exp(np.minimum(0, 1 - gold / length))
-        scores = np.exp(np.cumsum(np.log(precision), axis=1) / np.arange(1, 5)) * brevity[:, None]
-    return 100 * np.where(matches[:, :1] > 0, scores, 0.0)
 
 
 def _common_subsequence(first: Tokens, second: Tokens) -> int:
@@ -160,7 +72,7 @@ def _common_subsequence(first: Tokens, second: Tokens) -> int:
     return row[-1]
 
 
-def rouge_l(responses: Sequence[Tokens], references: Sequence[Tokens], *, beta: float = 1.0) -> FloatArray:
+def rouge_l(responses: Texts, references: Texts, *, beta: float = 1.0) -> FloatArray:
     """F of the longest common subsequence (Lin, 2004) of each response, 0 to 100; the score is their mean.
 
     Args:
@@ -180,11 +92,7 @@ def rouge_l(responses: Sequence[Tokens], references: Sequence[Tokens], *, beta: 
     return scores
 
 
-def _ngrams(tokens: Tokens, order: int, short: int = 0) -> list[tuple[str, ...]]:
-    return [tuple(tokens[first : first + order]) for first in range(len(tokens) - order + 1 - short)]
-
-
-def distinct(responses: Sequence[Tokens], order: int, *, off_by_one: bool = False) -> float:
+def distinct(responses: Texts, order: int, *, off_by_one: bool = False) -> float:
     """Different n-grams among all n-grams of all responses (Li et al., NAACL 2016), 0 to 100.
 
     Args:
@@ -192,13 +100,13 @@ def distinct(responses: Sequence[Tokens], order: int, *, off_by_one: bool = Fals
         order: n.
         off_by_one: Leave each response's last n-gram out, as the ESConv literature's code does.
     """
-    found = [ngram for tokens in responses for ngram in _ngrams(tokens, order, int(off_by_one))]
+    found = [ngram for tokens in responses for ngram in ngrams(tokens, order, int(off_by_one))]
     return 100 * len(set(found)) / len(found) if found else math.nan
 
 
-def repetition(responses: Sequence[Tokens], order: int = 4) -> float:
+def repetition(responses: Texts, order: int = 4) -> float:
     """Share of n-grams that the same response had before (Welleck et al., ICLR 2020, seq-rep-n, pooled), 0 to 100."""
-    found = [_ngrams(tokens, order) for tokens in responses]
+    found = [ngrams(tokens, order) for tokens in responses]
     total = sum(map(len, found))
     return 100 * (1 - sum(len(set(ngrams)) for ngrams in found) / total) if total else math.nan
 
@@ -224,97 +132,112 @@ def obedience(asked: Sequence[str | None], recognised: Sequence[str]) -> float:
     return 100 * sum(want == got for want, got in pairs) / len(pairs) if pairs else math.nan
 
 
-def generation_scores(responses: Sequence[str], references: Sequence[str]) -> dict[str, Score]:
+class _Family(NamedTuple):
+    """Scores that sums over responses decide.
+
+    Args:
+        rows: float64 [N, C], what is summed.
+        score: Sums [X, C] -> scores [X, K].
+        variants: The K keys -> variants.
+    """
+
+    rows: FloatArray
+    score: Callable[[FloatArray], FloatArray]
+    variants: Mapping[str, str]
+
+
+def _families(responses: Sequence[str], references: Sequence[str], plain: Texts, esc: Texts) -> list[_Family]:
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU()
+    gold, esc_gold = [words(text) for text in references], [esc_tokens(text) for text in references]
+    # sacrebleu's own bootstrap draws single responses; its row statistics, summed over drawn dialogues, do it right.
+    official = metric._extract_corpus_statistics(list(responses), [list(references)])
+    in_esc = "nltk corpus bleu, smoothing method 3, nltk tokens, lower case"
+    means: list[Any] = [
+        rouge_l(plain, gold), rouge_l(esc, esc_gold, beta=1.2), list(map(len, plain)), list(map(len, gold)),
+        np.ones(len(plain)),
+    ]  # fmt: skip
+    return [
+        _Family(
+            np.array(official, np.float64).reshape(len(responses), -1),
+            lambda sums: np.array([[metric._compute_score_from_stats(list(map(int, line))).score] for line in sums]),
+            {"bleu": f"sacrebleu {metric.get_signature()}"},
+        ),
+        _Family(
+            esc_bleu_counts(esc, esc_gold),
+            esc_bleu,
+            {f"bleu_{order}_esc": f"esc bleu-{order}: {in_esc}" for order in range(1, 5)},
+        ),
+        _Family(
+            np.column_stack(means),
+            lambda sums: sums[:, :-1] / sums[:, -1:],
+            {
+                "rouge_l": "rouge-l f1 over words, lower case, no stemming",
+                "rouge_l_esc": "esc rouge-l: nltk tokens, beta 1.2",
+                "length": "words a response",
+                "length_reference": "words a gold response",
+            },
+        ),
+    ]
+
+
+def generation_scores(
+    responses: Sequence[str],
+    references: Sequence[str],
+    groups: NDArray[np.int64] | None = None,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, TextScore]:
     """Everything that responses and gold responses alone decide.
 
     Args:
         responses: N texts.
-        references: N gold texts.
+        references: N gold texts, one a response.
+        groups: int64 [N], the responses' dialogues, drawn as wholes for bootstrap intervals (see
+            `metrics.statistics`); None, or a single one: no intervals.
+        resamples: Number of resamples.
+        level: Confidence, between 0 and 1.
+        seed: Seed of the draws.
 
     Returns:
-        Key -> score: `bleu`, `bleu_1_esc` to `bleu_4_esc`, `rouge_l`, `rouge_l_esc`, `distinct_1`, `distinct_2`,
-        `distinct_1_esc`, `distinct_2_esc`, `repetition_4`, `length` and `length_reference`.
+        Key -> score: `bleu` (sacrebleu's), `bleu_1_esc` to `bleu_4_esc`, `rouge_l`, `rouge_l_esc`, `length` and
+        `length_reference`, with intervals; `distinct_1`, `distinct_2`, `distinct_1_esc`, `distinct_2_esc` and
+        `repetition_4`, which sums over responses don't decide, without.
 
     Raises:
         ValueError: There isn't one gold text for each response.
     """
     if len(responses) != len(references):
         raise ValueError(f"{len(responses)} responses and {len(references)} references; one reference each is needed")
-    plain, gold = [words(text) for text in responses], [words(text) for text in references]
-    esc, esc_gold = [esc_tokens(text) for text in responses], [esc_tokens(text) for text in references]
-    scores = {"bleu": bleu(responses, references)}
-    for order, score in enumerate(esc_bleu(esc, esc_gold), 1):
-        scores[f"bleu_{order}_esc"] = score
-    scores["rouge_l"] = Score(_mean(rouge_l(plain, gold)), "rouge-l f1 over words, lower case, no stemming")
-    scores["rouge_l_esc"] = Score(_mean(rouge_l(esc, esc_gold, beta=1.2)), "esc rouge-l: nltk tokens, beta 1.2")
+    plain, esc = [words(text) for text in responses], [esc_tokens(text) for text in responses]
+    scores: dict[str, TextScore] = {}
+    for family in _families(responses, references, plain, esc) if responses else ():
+        values = family.score(family.rows.sum(axis=0)[None])[0]
+        ends = np.full((2, len(values)), math.nan)
+        if groups is not None and len(np.unique(groups)) > 1:
+            samples = family.score(_resampled(family.rows, groups, resamples, seed))
+            ends = np.quantile(samples, ((1 - level) / 2, (1 + level) / 2), axis=0)
+        for place, (key, variant) in enumerate(family.variants.items()):
+            scores[key] = TextScore(float(values[place]), variant, *map(float, ends[:, place]))
     for order in (1, 2):
-        scores[f"distinct_{order}"] = Score(distinct(plain, order), f"distinct-{order} over words, corpus")
-        scores[f"distinct_{order}_esc"] = Score(
+        scores[f"distinct_{order}"] = TextScore(distinct(plain, order), f"distinct-{order} over words, corpus")
+        scores[f"distinct_{order}_esc"] = TextScore(
             distinct(esc, order, off_by_one=True), f"esc distinct-{order}: nltk tokens, last {order}-gram left out"
         )
-    scores["repetition_4"] = Score(repetition(plain), "seq-rep-4 over words, pooled")
-    scores["length"] = Score(_mean(list(map(len, plain))), "words a response")
-    scores["length_reference"] = Score(_mean(list(map(len, gold))), "words a gold response")
+    scores["repetition_4"] = TextScore(repetition(plain), "seq-rep-4 over words, pooled")
     return scores
 
 
-def generation_intervals(
-    responses: Sequence[str],
-    references: Sequence[str],
-    groups: NDArray[np.int64],
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Bootstrap intervals of the scores that sums over responses decide: BLEU and ROUGE-L in both variants, length.
-
-    Args:
-        responses: N texts.
-        references: N gold texts.
-        groups: int64 [N], the responses' dialogues, drawn as wholes (see `metrics.statistics`).
-        resamples: Number of resamples.
-        level: Confidence, between 0 and 1.
-        seed: Seed of the draws.
-
-    Returns:
-        Key -> interval, with the keys of `generation_scores`.
-    """
-    from sacrebleu.metrics.bleu import BLEU
-
-    if len(np.unique(groups)) < 2:
-        return {}
-    plain, gold = [words(text) for text in responses], [words(text) for text in references]
-    esc, esc_gold = [esc_tokens(text) for text in responses], [esc_tokens(text) for text in references]
-    metric = BLEU()
-    # sacrebleu's own bootstrap draws single responses; its row statistics, summed over drawn dialogues, do it right.
-    official = np.array(metric._extract_corpus_statistics(list(responses), [list(references)]), np.float64)
-    rows = {
-        "bleu": official,
-        "esc": esc_bleu_counts(esc, esc_gold),
-        "means": np.column_stack(
-            (rouge_l(plain, gold), rouge_l(esc, esc_gold, beta=1.2), list(map(len, plain)), np.ones(len(plain)))
-        ),
-    }
+def _resampled(rows: FloatArray, groups: NDArray[np.int64], resamples: int, seed: int) -> FloatArray:
+    """Sums of the rows in each resample of whole groups: float64 [resamples, C]."""
     names, members = np.unique(groups, return_inverse=True)
-    weights = group_weights(groups, resamples, seed).astype(np.float64)
-    drawn = {}
-    for key, values in rows.items():
-        sums = np.zeros((len(names), values.shape[1]))
-        np.add.at(sums, members, values)
-        drawn[key] = weights @ sums
-    samples = {
-        "bleu": np.array([metric._compute_score_from_stats(list(map(int, line))).score for line in drawn["bleu"]])
-    }
-    samples |= {f"bleu_{order}_esc": line for order, line in enumerate(esc_bleu_of_counts(drawn["esc"]).T, 1)}
-    means = drawn["means"][:, :3] / drawn["means"][:, 3:]
-    samples |= dict(zip(("rouge_l", "rouge_l_esc", "length"), means.T, strict=True))
-    ends = ((1 - level) / 2, (1 + level) / 2)
-    return {key: Interval(*map(float, np.quantile(values, ends))) for key, values in samples.items()}
-
-
-def _mean(values: Sequence[float] | FloatArray) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+    sums = np.zeros((len(names), rows.shape[1]))
+    np.add.at(sums, members, rows)
+    drawn: FloatArray = group_weights(groups, resamples, seed).astype(np.float64) @ sums
+    return drawn
 
 
 def bert_score(
@@ -322,7 +245,7 @@ def bert_score(
     references: Sequence[str],
     embed: Callable[[str], Any],
     name: str,
-) -> Score:
+) -> TextScore:
     """BERTScore F1 (Zhang et al., ICLR 2020) without idf weights and rescaling, 0 to 100.
 
     Args:
@@ -339,4 +262,6 @@ def bert_score(
         if similarity.numel():
             precision, recall = similarity.amax(1).mean().item(), similarity.amax(0).mean().item()
             total += 2 * precision * recall / (precision + recall)
-    return Score(100 * total / len(responses) if responses else math.nan, f"bertscore f1, {name}, no idf, no rescaling")
+    return TextScore(
+        100 * total / len(responses) if responses else math.nan, f"bertscore f1, {name}, no idf, no rescaling"
+    )

@@ -11,17 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from datamodules.records import LEVELS
+from metrics.row_table import GatheredRows
 
 __all__ = [
     "LevelRows",
     "LevelScores",
     "confusion_counts",
     "confusion_scores",
-    "gathered_rows",
     "level_scores",
     "majority_scores",
 ]
@@ -135,52 +133,13 @@ def majority_scores(gold: IntArray, majority_level: int) -> dict[str, float]:
     return level_scores(np.full_like(gold, majority_level), gold)
 
 
-def gathered_rows(cells: list[Tensor] | Tensor, columns: int) -> IntArray:
-    """The table that a metric keeps as flat cells, sorted by row index.
+class LevelScores(GatheredRows):
+    """Level scores over a split."""
 
-    A row that a padded sampler hands out twice counts once, as the lowest rank saw it first.
-
-    Args:
-        cells: int64[N * columns] in all; the first column is the row index, the second its group.
-        columns: Columns of the table.
-
-    Returns:
-        int64[N, columns].
-    """
-    table = dim_zero_cat(cells).reshape(-1, columns).cpu().numpy()
-    _, first, again = np.unique(table[:, 0], return_index=True, return_inverse=True)
-    assert np.array_equal(table[first][again, 1], table[:, 1]), "two rows of different groups have the same row index"
-    return table[first]
-
-
-class LevelScores(Metric):
-    """Level scores over a split, the same to the last digit for any order of rows and any number of devices.
-
-    The state is the rows themselves, so that `compute` sees the whole split: means of batch or device means are another
-    number. Row indices must be unique over all devices.
-    """
-
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
-
-    cells: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("cells", default=[], dist_reduce_fx="cat")
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all rows."""
-        super().reset()
-        # For a device without rows torchmetrics would gather an empty float tensor among the others' integers.
-        self.cells.append(torch.empty(0, dtype=torch.int64, device=self.device))
-
-    @property
-    def update_called(self) -> bool:
-        """Always true: a device without rows is sound, and the scores of no rows are nan without a warning."""
-        return True
+        super().__init__(columns=2)
 
     def update(self, predicted: Tensor, gold: Tensor, rows: Tensor, groups: Tensor) -> None:
         """Adds the annotated rows of a batch.
@@ -191,8 +150,8 @@ class LevelScores(Metric):
             rows: int64[N], global row index in the evaluated split.
             groups: int64[N], number of the row's group.
         """
-        table = torch.stack((rows, groups, predicted, gold), dim=1)[gold >= 0]
-        self.cells.append(table.flatten().to(self.device, torch.int64))
+        known = gold >= 0
+        self._add(rows[known], groups[known], predicted[known], gold[known])
 
     def compute(self) -> dict[str, Tensor]:
         """The scores over all devices: key -> float64 scalar (on the CPU); see `level_scores`."""
@@ -206,4 +165,4 @@ class LevelScores(Metric):
             return self._local()
 
     def _local(self) -> LevelRows:
-        return LevelRows(*gathered_rows(self.cells, columns=4).T)
+        return LevelRows(*self._rows().long().numpy().T)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
 
-from metrics.levels import FloatArray, IntArray, gathered_rows
+from metrics.levels import FloatArray, IntArray
+from metrics.row_table import GatheredRows
 
 __all__ = [
     "RATIONALE_KEYS",
@@ -208,36 +208,18 @@ class RationaleRows(NamedTuple):
     baseline: FloatArray
 
 
-class RationaleScores(Metric):
-    """Rationale scores over a split, the same to the last digit for any order of rows and any number of devices.
+class RationaleScores(GatheredRows):
+    """Rationale scores over a split.
 
     `rationale_f1` and `rationale_iou_f1` are over the words of the whole response, on rows of gold level > 0 with a
     placed rationale; the `_published` ones over tokens of the window, on every annotated row. All are means over rows.
     (The published code averages means of batches, which differs by the weight of the last, smaller batch alone.)
-    Row indices must be unique over all devices.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
-
-    cells: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__()
-        self.add_state("cells", default=[], dist_reduce_fx="cat")
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all rows."""
-        super().reset()
-        # For a device without rows torchmetrics would gather an empty float tensor among the others' integers.
-        self.cells.append(torch.empty(0, dtype=torch.int64, device=self.device))
-
-    @property
-    def update_called(self) -> bool:
-        """Always true: a device without rows is sound, and the scores of no rows are nan without a warning."""
-        return True
+        super().__init__(columns=2 * len(RATIONALE_KEYS))
 
     def update(
         self,
@@ -288,10 +270,7 @@ class RationaleScores(Metric):
             torch.where(present, _row_scores(*words_and_tokens, *gold, stored), math.nan)
             for words_and_tokens in (model, everything)
         ]
-        # Kept as bits: `Module.to` with a narrower dtype would round a float state.
-        bits = torch.cat(scores, dim=1).view(torch.int64)  # [N, 2K]
-        table = torch.cat((rows[:, None], groups[:, None], bits), dim=1)
-        self.cells.append(table.flatten().to(self.device))
+        self._add(rows, groups, *scores)
 
     def compute(self) -> dict[str, Tensor]:
         """The mean scores over all devices: key of `RATIONALE_KEYS` -> float64 scalar (on the CPU)."""
@@ -305,9 +284,9 @@ class RationaleScores(Metric):
 
     def _local(self) -> RationaleRows:
         count = len(RATIONALE_KEYS)
-        table = gathered_rows(self.cells, columns=2 + 2 * count)
-        scores = np.ascontiguousarray(table[:, 2:]).view(np.float64)
-        return RationaleRows(table[:, 0], table[:, 1], scores[:, :count], scores[:, count:])
+        table = self._rows()
+        rows, groups = table[:, :2].long().numpy().T
+        return RationaleRows(rows, groups, table[:, 2 : 2 + count].numpy(), table[:, 2 + count :].numpy())
 
 
 def _row_scores(words: Tensor, tokens: Tensor, gold_words: Tensor, gold_tokens: Tensor, stored: Tensor) -> Tensor:

@@ -22,7 +22,14 @@ import numpy as np
 from metrics.levels import FloatArray, IntArray, confusion_counts, confusion_scores
 from metrics.rationales import RATIONALE_KEYS
 
-__all__ = ["Interval", "bootstrap_intervals", "bootstrap_level_intervals", "bootstrap_mean_intervals", "group_weights"]
+__all__ = [
+    "Interval",
+    "bootstrap_intervals",
+    "bootstrap_level_intervals",
+    "bootstrap_mean_intervals",
+    "group_weights",
+    "percentile_interval",
+]
 
 
 class Interval(NamedTuple):
@@ -47,6 +54,21 @@ def group_weights(groups: IntArray, resamples: int = 1000, seed: int = 0) -> Int
     drawn = np.random.default_rng(seed).integers(max(count, 1), size=(resamples, count))
     cells = drawn + count * np.arange(resamples)[:, None]
     return np.bincount(cells.ravel(), minlength=resamples * count).reshape(resamples, count)
+
+
+def percentile_interval(samples: FloatArray, groups: int, level: float = 0.95) -> Interval:
+    """The interval between the quantiles of a score's draws; those in which it isn't defined are left out.
+
+    Args:
+        samples: float64[B], the draws.
+        groups: How many groups have a score; of fewer than two there is no interval.
+        level: Confidence, between 0 and 1.
+    """
+    samples = samples[~np.isnan(samples)]
+    if groups < 2 or not len(samples):
+        return Interval(math.nan, math.nan)
+    low, high = np.quantile(samples, ((1 - level) / 2, (1 + level) / 2))
+    return Interval(float(low), float(high))
 
 
 def bootstrap_intervals(
@@ -75,7 +97,7 @@ def bootstrap_intervals(
     draws = [
         statistic(np.repeat(rows, np.repeat(weights, sizes))) for weights in group_weights(groups, resamples, seed)
     ]
-    return {key: _interval(np.array([draw[key] for draw in draws]), len(sizes), level) for key in draws[0]}
+    return {key: percentile_interval(np.array([draw[key] for draw in draws]), len(sizes), level) for key in draws[0]}
 
 
 def bootstrap_level_intervals(
@@ -107,7 +129,7 @@ def bootstrap_level_intervals(
     counts = confusion_counts(predicted[known], gold[known], members, len(names))  # [G, L, L]
     weights = group_weights(groups[known], resamples, seed)
     samples = confusion_scores(np.tensordot(weights.astype(np.float64), counts.astype(np.float64), axes=1))
-    return {key: _interval(sample, len(names), level) for key, sample in samples.items()}
+    return {key: percentile_interval(sample, len(names), level) for key, sample in samples.items()}
 
 
 def bootstrap_mean_intervals(
@@ -141,12 +163,4 @@ def bootstrap_mean_intervals(
         samples = (weights @ sums) / (weights @ counts)  # [resamples, K]
     filled = (counts > 0).sum(0)
     columns = zip(keys, samples.T, filled, strict=True)
-    return {key: _interval(sample, int(count), level) for key, sample, count in columns}
-
-
-def _interval(samples: FloatArray, groups: int, level: float) -> Interval:
-    samples = samples[~np.isnan(samples)]
-    if groups < 2 or not len(samples):
-        return Interval(math.nan, math.nan)
-    low, high = np.quantile(samples, ((1 - level) / 2, (1 + level) / 2))
-    return Interval(float(low), float(high))
+    return {key: percentile_interval(sample, int(count), level) for key, sample, count in columns}

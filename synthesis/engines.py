@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from errors import UserError
 from synthesis.limits import Retry
+from synthesis.loose_json import clean
 
 __all__ = [
     "BusyError",
@@ -183,14 +184,15 @@ class Engine(ABC):
             The answer; None where this request will never be answered.
 
         Raises:
-            UserError: No request will be, or the engine stays busy.
+            UserError: No request will be, the engine stays busy, or the sources may not be sent there.
         """
+        self.check_sources(sources)
         request = Request(messages, Sampling(**sampling), seed, role, target or {}, sources)
         retry, tries = Retry(), 0
         while True:
             tries += 1
             try:
-                return await self.complete(request)
+                reply = await self.complete(request)
             except RejectedError:
                 return None
             except BusyError as error:
@@ -198,6 +200,8 @@ class Engine(ABC):
                     kept = "what was answered so far is kept; the same command goes on"
                     raise UserError(f"the engine doesn't answer: {error}; {kept}") from None
                 await asyncio.sleep(retry.pause(tries, error.retry_after))
+            else:
+                return replace(reply, text=clean(reply.text))
 
     @abstractmethod
     def outside(self) -> list[str]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from errors import UserError
-from microbatches import Batcher
+from microbatches import Batcher, in_groups
 from pretrained import locate
 from synthesis.engines import Engine, Message, RejectedError, Reply, Request, Sampling, Usage
 
 __all__ = ["HuggingFaceEngine", "plain_prompt"]
 
 Quantization = Literal["nf4", "int8"]
+
+
+class _Asked(NamedTuple):
+    """A request and its prompt's token ids."""
+
+    request: Request
+    prompt: list[int]
 
 
 def plain_prompt(messages: Sequence[Message]) -> str:
@@ -63,7 +69,7 @@ class HuggingFaceEngine(Engine):
         self.seed = seed
         self._tokenizer, self._model = _load(model, revision, quantization, dtype, device)
         self._revision = getattr(self._model.config, "_commit_hash", None) or revision or ""
-        self._batches: Batcher[Request, Reply] = Batcher(self._answer, batch_size)
+        self._batches: Batcher[_Asked, Reply] = Batcher(self._answer, batch_size)
 
     def identity(self) -> dict[str, Any]:
         """See `Engine.identity`."""
@@ -73,6 +79,7 @@ class HuggingFaceEngine(Engine):
             "revision": self._revision,
             "quantization": self.quantization,
             "dtype": self.dtype,
+            "seed": self.seed,
         }
 
     def outside(self) -> list[str]:
@@ -82,10 +89,13 @@ class HuggingFaceEngine(Engine):
     async def complete(self, request: Request) -> Reply:
         """See `Engine.complete`."""
         longest = getattr(self._model.config, "max_position_embeddings", None)
-        length = len(self._tokenizer(self.prompt(request.messages))["input_ids"]) + request.sampling.max_tokens
+        templated = self._tokenizer.chat_template is not None
+        # here and not in the batches' thread: two threads can't use one tokenizer
+        prompt = self._tokenizer(self.prompt(request.messages), add_special_tokens=not templated)["input_ids"]
+        length = len(prompt) + request.sampling.max_tokens
         if longest and length > longest:
             raise RejectedError(f"prompt and answer may take {length} tokens, the model has {longest}")
-        return await self._batches.submit(request)
+        return await self._batches.submit(_Asked(request, prompt))
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -98,43 +108,36 @@ class HuggingFaceEngine(Engine):
         text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         return text
 
-    def _answer(self, requests: Sequence[Request]) -> list[Reply]:
-        groups: dict[Sampling, list[int]] = defaultdict(list)
-        for place, request in enumerate(requests):
-            groups[request.sampling].append(place)
-        replies: dict[int, Reply] = {}
-        for sampling, places in groups.items():
-            replies.update(zip(places, self._generate([requests[place] for place in places], sampling), strict=True))
-        return [replies[place] for place in range(len(requests))]
+    def _answer(self, asked: Sequence[_Asked]) -> list[Reply]:
+        return in_groups(asked, lambda one: one.request.sampling, self._generate)
 
-    def _generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def _generate(self, sampling: Sampling, asked: Sequence[_Asked]) -> list[Reply]:
         import torch
 
-        prompts = [self.prompt(request.messages) for request in requests]
-        templated = self._tokenizer.chat_template is not None
-        inputs = self._tokenizer(prompts, padding=True, return_tensors="pt", add_special_tokens=not templated)
-        inputs.pop("token_type_ids", None)
-        inputs = inputs.to(self._model.device)
+        lengths = [len(one.prompt) for one in asked]
+        width = max(lengths)
+        padding = [[self._tokenizer.pad_token_id] * (width - length) for length in lengths]  # on the left
+        ids = torch.tensor([[*filler, *one.prompt] for filler, one in zip(padding, asked, strict=True)])
+        mask = torch.arange(width) >= width - torch.tensor(lengths)[:, None]
         draw = (
             {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature else {}
         )
-        torch.manual_seed(self._batch_seed(requests))
+        torch.manual_seed(self._batch_seed([one.request for one in asked]))
         try:
             with torch.inference_mode():
                 output = self._model.generate(
-                    **inputs,
+                    input_ids=ids.to(self._model.device),
+                    attention_mask=mask.long().to(self._model.device),
                     do_sample=bool(draw),
                     max_new_tokens=sampling.max_tokens,
                     pad_token_id=self._tokenizer.pad_token_id,
                     **draw,
                 )
         except torch.OutOfMemoryError:
-            raise UserError(f"engine: no memory for {len(requests)} calls at once: lower batch_size") from None
-        width = inputs["input_ids"].shape[1]
-        read = inputs["attention_mask"].sum(dim=1).tolist()
-        return [self._reply(tokens[width:].tolist(), n, sampling) for tokens, n in zip(output, read, strict=True)]
+            raise UserError(f"engine: no memory for {len(asked)} calls at once: lower batch_size") from None
+        return [self._reply(tokens[width:].tolist(), read) for tokens, read in zip(output, lengths, strict=True)]
 
-    def _reply(self, tokens: list[int], read: int, sampling: Sampling) -> Reply:
+    def _reply(self, tokens: list[int], read: int) -> Reply:
         """One answer; what stands after its end token is padding."""
         ends = self._model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
@@ -162,7 +165,7 @@ def _load(model: str, revision: str | None, quantization: Quantization | None, d
         options["quantization_config"] = _bits(quantization, options["dtype"])
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", revision=revision or "main")
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or "main")
         network: Any = AutoModelForCausalLM.from_pretrained(place, device_map=device, **options)
     except (OSError, ValueError, ImportError) as error:
         first_line = str(error).strip().split("\n", 1)[0]

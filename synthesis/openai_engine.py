@@ -110,7 +110,12 @@ class OpenAIEngine(Engine):
 
     def identity(self) -> dict[str, Any]:
         """See `Engine.identity`."""
-        return {"engine": "openai", "model": self.model, "revision": self.revision}
+        return {
+            "engine": "openai",
+            "model": self.model,
+            "revision": self.revision,
+            "extra_body": self.extra_body,
+        }
 
     def outside(self) -> list[str]:
         """See `Engine.outside`."""
@@ -158,6 +163,8 @@ class OpenAIEngine(Engine):
             raise BusyError(f"{endpoint.url}: {error}") from None
         except openai.APIStatusError as error:
             raise _meaning(error, endpoint.url) from None
+        if isinstance(completion, str):  # the client hands on what isn't JSON
+            raise UserError(f"{endpoint.url} answers with something else than a chat completion; check base_urls")
         if not completion.choices:
             raise BusyError(f"{endpoint.url}: an answer without a choice")
         choice = completion.choices[0]
@@ -173,7 +180,7 @@ class OpenAIEngine(Engine):
 
 
 def _usage(given: Any, request: Request, text: str) -> Usage:
-    if given is None:
+    if given is None or None in (given.prompt_tokens, given.completion_tokens):
         return Usage(estimate_tokens(request.messages), 1 + len(text.encode()) // 3, estimated=True)
     return Usage(given.prompt_tokens, given.completion_tokens)
 

@@ -72,7 +72,9 @@ _LISTS = ("turns", "dialogue", "dialogues", "conversation", "messages", "exchang
 _SPEAKER_KEYS = ("speaker", "role", "from", "name")
 _TEXT_KEYS = ("text", "content", "utterance", "value", "message")
 
-_THOUGHTS = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THINK = "think(?:ing)?>"
+_THOUGHTS = re.compile(rf"(?:<{_THINK}.*?|\A(?:(?!<{_THINK}).)*?)</{_THINK}", re.DOTALL | re.IGNORECASE)
+"""Where the chat template has opened the tag, the answer holds its end alone."""
 _REFUSAL = re.compile(
     r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b|\bI(?:'|’)?m an? (?:ai|language model)\b"
     r"|^\W*(?:(?:I(?:'|’)?m|I am) (?:very |really |so )?sorry,? (?:but )?|sorry,? (?:but )?|unfortunately,? )?"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
+from datamodules.sources.report import sha256_of
 from errors import UserError
 from synthesis.store import ATTEMPTS, CARD, HELD, ROWS, read_log
 
@@ -29,7 +29,7 @@ def check_shareable(folder: Path) -> None:
         return
     try:
         released = json.loads((folder / f"{ROWS}.release.json").read_text(encoding="utf-8"))["sha256"]
-        same = {released} == {_sha256(folder / name) for name in (ROWS, HELD)}
+        same = {released} == {sha256_of(folder / name) for name in (ROWS, HELD)}
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if not same:
@@ -38,11 +38,6 @@ def check_shareable(folder: Path) -> None:
             f"audit's gate releases them: python cli.py audit {folder / HELD} --real CLINICAL --test UNSEEN "
             f"--export {folder / ROWS}"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def push(folder: Path, repository: str, *, public: bool) -> str:

@@ -44,7 +44,7 @@ async def _synthesize(settings: Settings, output: Path) -> Report:
     examples = load_examples(settings.examples) if settings.examples else None
     judge = settings.judge or settings.engine
     if examples:
-        examples.check(list(plan.wanted))
+        examples.check([cell for cell, number in plan.wanted.items() if number])
         for engine in (settings.engine, judge):
             engine.check_sources(frozenset({examples.options.source}))
     scorer = ScorerEngine(load_scorer(settings.scorer)) if settings.scorer else None

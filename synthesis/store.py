@@ -39,18 +39,19 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: A whole line is no record.
     """
-    for _, record in _records(path):
+    for _, _, record in _records(path):
         yield record
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    offset = 0
+def _records(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Where each whole line begins and ends, and its record."""
+    start = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
-            yield offset, _record(line, path, number)
-            offset += len(line)
+            yield start, start + len(line), _record(line, path, number)
+            start += len(line)
 
 
 def _record(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -184,11 +185,10 @@ class Store:
         write_atomically(self.folder / name, lines)
 
     def _recover(self) -> None:
-        end = os.fstat(self._file).st_size
-        for offset, record in _records(self.log):
-            self._index(offset, record)
-        self._size = _whole_lines(self._file, end)
-        self.repaired = end - self._size
+        for start, end, record in _records(self.log):
+            self._index(start, record)
+            self._size = end
+        self.repaired = os.fstat(self._file).st_size - self._size
         if self.repaired:
             os.ftruncate(self._file, self._size)
 
@@ -209,15 +209,3 @@ class Store:
         self._reader.seek(offset)
         record: dict[str, Any] = json.loads(self._reader.readline())
         return record
-
-
-def _whole_lines(file: int, end: int) -> int:
-    """The size of the file without a last line that has no end."""
-    position = end
-    while position:
-        start = max(0, position - 65536)
-        block = os.pread(file, position - start, start)
-        if (newline := block.rfind(b"\n")) >= 0:
-            return start + newline + 1
-        position = start
-    return 0

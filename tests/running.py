@@ -170,7 +170,7 @@ def start_apart(folder: Path, *argv: object, name: str = "", **environment: str)
     """
     files = [folder / f".{stream}{name}" for stream in ("stdout", "stderr")]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["running", "training", "inference.score"])
+    context.set_forkserver_preload(["running", "training.command", "inference.score"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
         words = [str(word) for word in argv]
@@ -227,3 +227,13 @@ def scores(run: Path) -> dict[str, Any]:
 def lines(file: Path) -> list[dict[str, Any]]:
     """The rows of a JSON Lines file."""
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    """Two runs ended alike: same weights, curve, scores and predictions; the first has left nothing unfinished."""
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same_weights(run / "checkpoints" / name, other / "checkpoints" / name), name
+    assert curve(run) == curve(other)
+    assert scores(run) == scores(other)
+    assert lines(run / "predictions.jsonl") == lines(other / "predictions.jsonl")
+    assert not [path for path in run.rglob("*") if path.suffix == ".part"]

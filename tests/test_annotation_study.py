@@ -17,7 +17,7 @@ from errors import DataError, UserError
 from experiments.annotation.annotations import Annotation
 from experiments.annotation.command import main
 from experiments.annotation.consolidate import Open, consolidate
-from experiments.annotation.differences import differences_sheet, feedback_sheet
+from experiments.annotation.differences import Sheets
 from experiments.annotation.guidelines import Questions, guidelines
 from experiments.annotation.reading import read_annotations
 from experiments.annotation.sampling import SamplingOptions, assign
@@ -154,16 +154,15 @@ def test_sheets_of_differences():
         *(_said("3", who, level, comment="a|b") for who, level in (("a", 2), ("b", 0))),
         _said("4", "a", 2),
     ]
-    sheet = differences_sheet("round-1", ROWS, said, EX, show_clinical=False)
+    sheets = Sheets(ROWS, EX, show_clinical=False)
+    sheet = sheets.differences("round-1", said)
     assert sheet.startswith("# round-1: 2 of 3 rows differ\n")
     assert sheet.index("## 3") < sheet.index("## 1")  # the larger difference first
     assert "| | a | b |" in sheet
     assert "| Explorations | 1 weak: “oh” | 0 none |" in sheet
     assert "| Comment | a\\|b | a\\|b |" in sheet
-    feedback = feedback_sheet(
-        "round-1", ROWS, [s for s in said if s.annotator == "b"], [s for s in said if s.annotator == "a"], EX,
-        show_clinical=False,
-    )  # fmt: skip
+    own, reference = ([s for s in said if s.annotator == name] for name in "ba")
+    feedback = sheets.feedback("round-1", own, reference)
     assert "- Explorations: of 3 rows 1 as a, 2 lower, 0 higher" in feedback
     assert "## 1" in feedback
     assert "## 2" not in feedback
@@ -172,8 +171,8 @@ def test_sheets_of_differences():
 def test_sheets_hide_clinical_text():
     rows = {"1": Pair("1", "clinical", "my secret", "their secret")}
     said = [_said("1", who, level, [(0, 5)], "their secret", comment="secret") for who, level in (("a", 1), ("b", 2))]
-    assert "secret" not in differences_sheet("main", rows, said, EX, show_clinical=False)
-    assert "their secret" in differences_sheet("main", rows, said, EX, show_clinical=True)
+    assert "secret" not in Sheets(rows, EX, show_clinical=False).differences("main", said)
+    assert "their secret" in Sheets(rows, EX, show_clinical=True).differences("main", said)
 
 
 def test_guidelines_name_every_level():

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from audit.bias import add_bias, counterfactuals
+from audit.bias import add_bias
+from audit.counterfactuals import counterfactuals
 from audit.groups import GROUPS, Group, introduce, mentions, read_groups, swap
 from audit.material import prepare
 from audit.report import Report
@@ -137,3 +138,13 @@ def test_a_model_without_bias_is_not_accused():
     report = _report(0.0)
     found = report.values["bias/predicted/gender/feminine-masculine/swapped/explorations"]
     assert found.value == pytest.approx(0)
+
+
+def test_the_summary_says_which_groups_differ_most():
+    rows = RowSet([_pair(i, f"Rain in spring number {i}") for i in range(30)])
+    material = prepare(rows, None, None, TfidfVectors(), sample=30, seed=0)
+    axes = {"sex/gender": [Group("non-binary", "I am non-binary."), FEMININE]}
+    ((name, told),) = add_bias(Report("t", {}), material, axes, _Model(0.2), rows=30)
+    assert name == "Bias"
+    assert told.startswith("1 of 1 comparisons")
+    assert told.endswith("feminine against non-binary in explorations, by -0.400 (-0.400 to -0.400).")

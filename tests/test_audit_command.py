@@ -136,6 +136,9 @@ def test_copied_and_personal_rows_fail_and_are_not_selected(files):
     assert checks["copied text"]["passed"] is False
     assert checks["copied text"]["found"].startswith("1 rows; longest run 1")
     assert checks["personal data"]["passed"] is False
+    text = (output / "audit.md").read_text()
+    assert re.search(r"\| synthetic:g:r3 \| 1\d \| 8 \|", text), "the eighth real row"
+    assert "r107" not in text, "ids of clinical rows may name people"
     chosen = {json.loads(line)["id"] for line in (output / "selected.jsonl").read_text().splitlines()}
     assert not chosen & {"r3", "r4"}
 
@@ -208,6 +211,7 @@ def test_a_judges_levels_are_compared(files):
         (["s.jsonl", "--mechanism", "explorations"], "--select N"),
         (["s.jsonl", "--waiver", "w"], "--export"),
         (["none.jsonl", "--encoder", "tfidf"], "none.jsonl"),
+        (["none.jsonl", "--export", "out.jsonl", "--waiver", "nowhere.yaml"], "nowhere.yaml: the waiver can't be read"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, said):

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from audit.agreement import kappa
 from audit.coverage import divergence
 from audit.diversity import coverage, distinct, lexical_diversity, self_bleu, spread
-from audit.intervals import auc, mean_difference, share
+from audit.intervals import auc, mean_difference
 from audit.vectors import EncoderVectors, TfidfVectors, nearest
 from audit.words import encode_words
+from metrics.agreement_coefficients import cohen_kappa
+from metrics.estimates import wilson
 
 
 def _plain_bleu(text, references):
@@ -93,11 +94,11 @@ def test_divergence_of_topics():
 
 
 def test_wilson_interval_of_a_share():
-    found = share(0, 10)
+    found = wilson(0, 10)
     assert (found.value, found.low, found.n) == (0, pytest.approx(0), 10)
     assert found.high == pytest.approx(0.2775, abs=1e-4)
-    assert share(5, 10).low == pytest.approx(0.2366, abs=1e-4)
-    assert math.isnan(share(0, 0).value)
+    assert wilson(5, 10).low == pytest.approx(0.2366, abs=1e-4)
+    assert math.isnan(wilson(0, 0).value)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=1, max_size=20))
@@ -133,5 +134,5 @@ def test_kappa_is_the_quadratic_one():
     one, two = [0, 1, 2, 2, 1, 0, 0], [0, 2, 2, 1, 1, 0, 1]
     table = np.zeros((3, 3), dtype=np.int64)
     np.add.at(table, (one, two), 1)
-    assert kappa(table) == pytest.approx(cohen_kappa_score(one, two, weights="quadratic"))
-    assert math.isnan(kappa(np.diag([4, 0, 0])))
+    assert cohen_kappa(table, "quadratic") == pytest.approx(cohen_kappa_score(one, two, weights="quadratic"))
+    assert math.isnan(cohen_kappa(np.diag([4, 0, 0]), "quadratic"))

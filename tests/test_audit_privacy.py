@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import date, timedelta
 
@@ -164,6 +165,16 @@ def test_rows_leave_with_a_passed_audit_of_exactly_these_rows(rows, tmp_path):
     rows.write_text(rows.read_text() + "\n")
     with pytest.raises(UserError, match="is of other rows"):
         gate.check([rows])
+
+
+def test_files_are_exported_line_by_line_and_the_release_names_the_file(rows, tmp_path):
+    other = tmp_path / "another.jsonl"
+    other.write_text('{"id": "3"}\n')
+    rows.write_text(rows.read_text().splitlines()[1])  # its only line has no end
+    export_rows([rows, other], tmp_path / "out.jsonl", ExportGate())
+    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == ["2", "3"]
+    release = json.loads((tmp_path / "out.jsonl.release.json").read_text())
+    assert release["sha256"] == hashlib.sha256((tmp_path / "out.jsonl").read_bytes()).hexdigest()
 
 
 _FAILED = {"name": "near copies", "passed": False, "found": "9 %", "wanted": "1 %"}

@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from tiny import tiny_pairs, tiny_tokenizer
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from datamodules.batching import (
-    BUCKET,
-    EvaluationBatches,
-    PairCollator,
-    RowNumbers,
-    TrainBatches,
-    pad,
-    token_mask,
-)
+from datamodules.batching import BUCKET, EvaluationBatches, TrainBatches, pad, token_mask
+from datamodules.loaders import RowNumbers
+from datamodules.pair_batches import PairCollator
 from datamodules.records import MECHANISMS
 from datamodules.tokenised import TextEncoder, tokenise
 from errors import UserError

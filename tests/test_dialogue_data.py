@@ -204,6 +204,37 @@ def test_synthetic_rows_join_by_label(tmp_path, esconv):
     assert build(esconv=esconv, synthetic=file, mix=ratio).manifest["mix"]["added"] == 40
 
 
+def test_what_is_added_does_not_change_a_split(tmp_path, esconv, reddit):
+    """Not even synthetic dialogues that are kin to rows of both sides, in groups whose names come first."""
+    alone = build(esconv=esconv, reddit=reddit, test_on="reddit")
+    ids = {split: [alone.examples[row].uid for row in rows] for split, rows in alone.rows.items()}
+    bridges = []
+    for split in ids:
+        pairs = [alone.dialogues[number] for number in sorted(dialogues_of(alone, split))]
+        for place, pair in enumerate([pair for pair in pairs if pair.source == "reddit"][:3]):
+            turns = [{"speaker": "seeker", "text": pair.turns[0].text}]
+            turns += [{"speaker": "supporter", "text": "So.", "strategy": "Others"}]
+            bridges.append(json.dumps({"id": f"{split}{place}", "group": f"{place}", "turns": turns}))
+    (tmp_path / "a.jsonl").write_text("\n".join(bridges))
+    synthetic = str(tmp_path / "a.jsonl")
+    more = build(esconv=esconv, reddit=reddit, test_on="reddit", synthetic=synthetic, leakage="drop")
+    assert more.manifest["leaks"]
+    assert more.split_hash == alone.split_hash
+    for split, uids in ids.items():
+        found = [more.examples[row].uid for row in more.rows[split]]
+        assert [uid for uid in found if not uid.startswith("synthetic")] == uids
+
+
+def test_a_row_is_named_without_its_source_and_generator(tmp_path, esconv):
+    """A generator's name may have a colon."""
+    turns = [{"speaker": "seeker", "text": "a"}, {"speaker": "supporter", "text": "b", "strategy": "Question"}]
+    (tmp_path / "s.jsonl").write_text(json.dumps({"id": "d:1", "generator": "llama3:8b", "turns": turns}))
+    data = build(esconv=esconv, synthetic=str(tmp_path / "s.jsonl"))
+    row = next(row for row in data.rows["train"] if data.examples[row].source == "synthetic")
+    entry = data.describe_row(row, "train", with_text=False)
+    assert (entry["id"], entry["generator"]) == ("d:1:1", "llama3:8b")
+
+
 def label_rows(labels, source):
     return [TurnRow(0, 0, f"{source}:{place}", source, "", (label,), (label,)) for place, label in enumerate(labels)]
 
@@ -227,6 +258,19 @@ def test_mixes_are_balanced_and_nested():
         mixed(mechanism="explorations", count=3)
 
 
+def test_a_label_of_which_nothing_is_wanted_need_not_be_there():
+    """As with a count of 0, the first point of many a grid."""
+    rows = label_rows("AAAAAB", "esconv") + label_rows("A", "synthetic")
+    for options in ({"count": 0}, {"count": 1}, {"mode": "substitute", "share": 0.17}):
+        mix = mix_turn_rows(rows, range(6), [6], MixOptions(**options))
+        assert mix.added == [6][: options.get("count", 1)]
+    with pytest.raises(UserError, match="1 rows of 'B' are wanted, the synthetic rows have 0"):
+        mix_turn_rows(rows, range(6), [6], MixOptions(count=2))
+    unlabelled = TurnRow(0, 0, "esconv:9", "esconv", "", (), ())
+    with pytest.raises(UserError, match="1 rows without a label are wanted, the synthetic rows have 0"):
+        mix_turn_rows([*rows, unlabelled], [0, 7], [6], MixOptions(count=1))
+
+
 def test_clinical_dialogues_test_as_a_whole_and_say_nothing(tmp_path, esconv):
     secret = "SECRET"
     rows = [
@@ -245,6 +289,13 @@ def test_clinical_dialogues_test_as_a_whole_and_say_nothing(tmp_path, esconv):
     assert secret not in json.dumps(data.manifest)
     assert secret not in json.dumps(data.describe_row(data.rows["test"][0], "test", with_text=False))
     assert data.describe_row(data.rows["test"][0], "test", with_text=True)["gold_response"] == secret
+    ratio = MixOptions("ratio", weights={"synthetic": 1.0})
+    alone = build(clinical=str(tmp_path / "c.jsonl"), synthetic=synthetic(tmp_path / "s.jsonl", 4), mix=ratio)
+    assert [{alone.examples[row].source for row in alone.rows[split]} for split in ("train", "test")] == [
+        {"synthetic"},
+        {"clinical"},
+    ]
+    assert len(alone.rows["test"]) == 4
     twice = build(esconv=esconv, clinical=str(tmp_path / "c.jsonl"), test_on="esconv")
     assert {row.source for row in (twice.examples[row] for row in twice.rows["train"])} == {"esconv", "clinical"}
 
@@ -254,6 +305,11 @@ def test_options_that_make_no_sense(esconv, tmp_path):
         DialogueDataModule()
     with pytest.raises(UserError, match="no reddit rows"):
         DialogueDataModule(esconv=esconv, test_on="reddit")
+    for name in ("batch_size", "evaluation_batch_size"):
+        with pytest.raises(UserError, match=rf"--data\.{name} is 0; it is 1 or more"):
+            DialogueDataModule(esconv=esconv, **{name: 0})
+    with pytest.raises(UserError, match=r"no row is left to test; raise --data\.split\.test \(it is 0\.0\)"):
+        build(esconv=esconv, split=DialogueSplit(test=0.0)).test_dataloader()
     with pytest.raises(UserError, match="max_tokens is 4"):
         build(esconv=esconv, max_tokens=4)
     with pytest.raises(UserError, match="max_turns is 0"):

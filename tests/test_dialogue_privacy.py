@@ -9,12 +9,10 @@ import json
 from pathlib import Path
 
 import pytest
+from private import MARK, assert_clinical_rows_in_every_split, assert_private, make_place
 from running import Ran, lines, run, succeed
 from tiny_dialogues import SEEKER, SUPPORTER, responder_config, strategy_config, write_esconv
 from tracked import tracked_fit, wandb_records
-
-MARK = "qzxclinical"
-"""In every clinical text, a word of its own and inside words."""
 
 
 def marked(count: int) -> list[dict[str, object]]:
@@ -39,11 +37,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything but the clinical table itself is written in here."""
-    folder = tmp_path_factory.mktemp("private")
-    for name in ("home", "tmp"):
-        (folder / name).mkdir()
-    return folder
+    return make_place(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +64,6 @@ def responder(place: Path, file: Path, clinical: Path) -> Path:
     )
 
 
-def assert_private(place: Path, ran: Ran | None = None, *, but: tuple[str, ...] = ()) -> None:
-    files = [path for path in place.rglob("*") if path.is_file() and path.name not in but]
-    assert not [path for path in files if MARK.encode() in path.read_bytes().lower()]
-    if ran is not None:
-        assert MARK not in ran.out.lower()
-        assert MARK not in ran.err.lower()
-
-
 @pytest.fixture(scope="module")
 def tracked(place: Path, file: Path) -> Ran:
     """Clinical dialogues train, validate and test."""
@@ -93,9 +79,7 @@ def test_the_search_would_find_it(clinical: Path) -> None:
 def test_a_classifier_with_a_tracker_leaks_nothing(place: Path, tracked: Ran) -> None:
     assert wandb_records(tracked.folder)
     assert_private(place, tracked)
-    splits = json.loads((tracked.folder / "manifest.json").read_text())["splits"]
-    for split in ("train", "validation", "test"):
-        assert splits[split]["sources"]["clinical"]["rows"] > 0
+    assert_clinical_rows_in_every_split(tracked.folder)
     rows = lines(tracked.folder / "predictions.jsonl")
     assert rows
     assert all("gold_response" not in row for row in rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import curve, launch, lines, run_apart, same_weights, scores, stop_at, succeed, weights
+from running import assert_same, curve, launch, run_apart, stop_at, succeed, weights
 from tiny import save_tiny_encoder
 from tiny_dialogues import responder_config, strategy_config, write_esconv
 
@@ -38,14 +38,6 @@ def responder(place: Path, dropout: float = 0.1) -> Path:
     data = {"batch_size": 7, "evaluation_batch_size": 8}
     trainer = {"log_every_n_steps": 1, "gradient_clip_val": 1.0}
     return responder_config(place / "responder.yaml", place / "ESConv.json", model=model, data=data, trainer=trainer)
-
-
-def assert_same(resumed: Path, alone: Path) -> None:
-    for name in ("last.ckpt", "best.ckpt"):
-        assert same_weights(resumed / "checkpoints" / name, alone / "checkpoints" / name), name
-    assert curve(resumed) == curve(alone)
-    assert scores(resumed) == scores(alone)
-    assert lines(resumed / "predictions.jsonl") == lines(alone / "predictions.jsonl")
 
 
 @pytest.mark.parametrize("make", [strategy, responder])

@@ -231,6 +231,11 @@ def test_own_rows_name_row_and_turn(tmp_path):
     assert (dialogue.id, dialogue.generator, report.dropped) == ("0", "good", {"empty_dialogue": 1})
 
 
+def test_a_table_of_blank_lines_is_no_table(tmp_path):
+    with pytest.raises(DataError, match="no column 'seeker_post', 'response_post'"):
+        read_dialogues(write(tmp_path / "blank.csv", "\n\n"), "clinical")
+
+
 def synthesised(exchanges, levels, dialogue="d1"):
     """The rows that synthesis writes of a dialogue."""
     turns = [Spoken(*pair) for ask, answer in exchanges for pair in (("seeker", ask), ("supporter", answer))]

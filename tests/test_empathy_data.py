@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from tiny import tiny_pairs, tiny_tokenizer, write_epitome, write_jsonl
 
-from datamodules.empathy import EmpathyDataModule, SourceColumns, default_cache
+from datamodules.empathy import EmpathyDataModule, default_cache
 from datamodules.mixing import MixOptions
+from datamodules.pair_sources import SourceColumns
 from datamodules.records import MECHANISMS, Pair
 from datamodules.sources.table import Columns
 from datamodules.splits import SPLITS, SplitOptions, find_leaks, hash_ids
 from datamodules.tokenised import TextEncoder
 from errors import DataError, UserError
+from sharing import sharing
 
 ER, IP, EX = MECHANISMS
 
@@ -202,6 +204,9 @@ def test_a_ratio_with_clinical_rows_keeps_their_test_share(data, table, reddit):
     without = data(mix=MixOptions("ratio", weights={"reddit": 1.0}), **options)
     assert sources(without, "test") == {"clinical": 40}
     assert sources(without, "train") == {"reddit": 76}
+    idle = data(mix=MixOptions("ratio", weights={"reddit": 1.0}), **options | {"test_on": "reddit"})
+    assert [sources(idle, split)["clinical"] for split in SPLITS] == [0, 0, 0]
+    assert idle.manifest["dropped"] == {"clinical, without a weight and not tested": 40}
 
 
 def test_synthetic_rows_train_only_unless_they_are_all_there_is(data, table, reddit):
@@ -376,6 +381,14 @@ def test_the_same_row_in_two_files_is_one_row(data, table):
     assert [source["rows"] for source in module.manifest["sources"]] == [20, 20]
 
 
+def test_a_file_that_is_given_twice_is_read_once_and_counted(data, table):
+    file = table("a", "clinical", 20)
+    alone = data(clinical=[file, file]).manifest
+    assert alone["dropped"] == {"the same row in another file": 20}
+    with sharing():  # then both readings are the same objects
+        assert data(clinical=[file, file]).manifest == alone
+
+
 def test_one_id_for_two_rows_of_two_files(data, table, reddit):
     def other(pairs):
         return [dataclasses.replace(pair, response_post=f"Or: {pair.response_post}", rationales={}) for pair in pairs]
@@ -404,6 +417,8 @@ def test_rows_that_tokenise_to_another_length_can_be_dropped_from_training(data,
     assert dropping.rows["test"] == kept.rows["test"]
     assert dropping.manifest["dropped"] == {"re-tokenises to another length": len(lost)}
     assert lost
+    with pytest.raises(UserError, match=r"drop_retokenised needs --data\.rationale_search published \(it is spans\)"):
+        EmpathyDataModule(clinical=file, drop_retokenised=True)
 
 
 # ---------------------------------------------------------------- the manifest

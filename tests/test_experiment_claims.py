@@ -52,10 +52,23 @@ def test_a_dead_owner_gives_way_at_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
+ELSEWHERE = {"machine": "another", "pid": 1, "began": "1", "job": "70", "start": "0"}
+
+
+@pytest.mark.parametrize(("job", "start", "gives_way"), [("70", "1", True), ("70", "0", False), ("71", "1", False)])
+def test_a_job_queued_again_elsewhere_takes_up_its_own_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: str, start: str, gives_way: bool
+) -> None:
+    (tmp_path / "work.1").write_text(json.dumps(ELSEWHERE), encoding="utf-8")
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", start)
+    assert (Claims(tmp_path).take("work") is not None) is gives_way
+
+
 def test_an_owner_elsewhere_gives_way_when_it_shows_no_life(tmp_path: Path) -> None:
     claims = Claims(tmp_path, expiry=30)
     file = tmp_path / "work.1"
-    file.write_text(json.dumps({"machine": "another", "pid": 1, "began": "1"}), encoding="utf-8")
+    file.write_text(json.dumps(ELSEWHERE), encoding="utf-8")
     assert claims.take("work") is None
     os.utime(file, (time.time() - 31, time.time() - 31))
     assert claims.take("work") is not None

@@ -96,6 +96,25 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"factors": ["count"]}, "factors: write `name: value`"),
+        ({"factors": FACTORS, "set": "data.mix.count"}, "set: write `name: value`"),
+        ({"factors": {"share": {"option": "data.mix.share", "range": [0, 0.5, 0.1]}}}, "in whole numbers"),
+        ({"factors": {"count": {"option": "data.mix.count", "range": [0, 60]}}}, r"range is \[first, last, step\]"),
+        ({"factors": {"source": {"values": {"late": "late.jsonl"}}}}, "the options of 'late' are not"),
+        (
+            {"factors": FACTORS, "report": {"kind": "curves", "x": "generator", "metrics": ["level_accuracy"]}},
+            "x is 'generator', whose value 'gpt 3' is no number",
+        ),
+    ],
+)
+def test_what_is_no_grid_is_said_before_anything_runs(tmp_path: Path, content: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_grid(write(tmp_path, **content))
+
+
 def test_runs_of_one_name_are_refused(tmp_path: Path) -> None:
     file = write(tmp_path, factors={"count": {"option": "data.mix.count", "values": [30, 30]}})
     with pytest.raises(UserError, match="two runs would be called '30'"):
@@ -133,6 +152,31 @@ def test_options_are_checked(tmp_path: Path, words: list[str], said: str) -> Non
     ran = run("experiment", write(tmp_path, factors=FACTORS), *words)
     assert ran.status == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize(("visible", "given"), [(None, "0 1 0"), ("3,5", "3 5 3"), ("7", "7 7 7"), ("", "  ")])
+def test_workers_take_turns_on_the_gpus_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, given: str
+) -> None:
+    started = []
+
+    class Started:
+        def __init__(self, command: list[str], env: dict[str, str]) -> None:
+            started.append((command[-2:], env["CUDA_VISIBLE_DEVICES"]))
+
+        def wait(self) -> int:
+            return 0
+
+        def terminate(self) -> None:
+            pass
+
+    monkeypatch.setattr("experiments.command.subprocess.Popen", Started)
+    monkeypatch.setattr("experiments.command._devices", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    succeed("experiment", write(tmp_path, factors=FACTORS), "--output", tmp_path / "out", "--workers", 3)
+    assert started == [(["--workers", "1"], device) for device in given.split(" ")]
 
 
 def test_help() -> None:

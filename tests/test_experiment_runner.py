@@ -15,7 +15,7 @@ from running import ROOT, Ran, run, run_apart, scores, start_apart, succeed
 from tiny import tiny_pairs, write_jsonl
 from tiny_grid import metrics, tiny_grid
 
-from experiments.grid import read_grid
+from experiments.grid import Point, read_grid
 from experiments.runner import Runner
 
 NAMES = ["explorations-0-3", "explorations-6-3", "interpretations-0-3", "interpretations-6-3"]
@@ -144,6 +144,30 @@ def test_a_failed_point_stops_nothing_and_is_tried_again_when_asked(tmp_path: Pa
     assert len(ledger(output)) == 2
     succeed("experiment", file, "--output", output, "--retry_failed")
     assert [event["event"] for event in ledger(output)] == ["failed", "done", "done"]
+
+
+@pytest.mark.parametrize(
+    ("base", "fixed", "said"),
+    [
+        ("{}", {}, "RuntimeError: her sister's name"),
+        ("{}", {"data.clinical": None}, "RuntimeError: her sister's name"),
+        ("{}", {"data.clinical": "c.csv"}, "RuntimeError"),
+        ("data: {init_args: {clinical: c.csv}}", {}, "RuntimeError"),
+    ],
+)
+def test_an_unforeseen_error_is_not_quoted_where_rows_are_clinical(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, fixed: dict[str, Any], said: str
+) -> None:
+    def fail(point: Point, runs: Path) -> None:
+        raise RuntimeError("her sister's name")
+
+    monkeypatch.setattr("experiments.runner.run_in_process", fail)
+    (tmp_path / "base.yaml").write_text(base, encoding="utf-8")
+    factors = {"seed": {"option": "seed_everything", "values": [3]}}
+    grid = {"base": str(tmp_path / "base.yaml"), "set": fixed, "factors": factors}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid), encoding="utf-8")
+    state = Runner(read_grid(tmp_path / "grid.yaml"), tmp_path / "out", say=lambda line: None).run()
+    assert state.failed["3"]["error"] == said
 
 
 def test_clinical_rows_test_and_their_absence_is_said(tmp_path: Path, encoder: str, reddit: Path) -> None:

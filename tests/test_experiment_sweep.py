@@ -17,6 +17,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 
 from datamodules.records import MECHANISMS
 from errors import UserError
+from experiments.grid import Point
 from experiments.sweep_file import read_sweep
 
 FILES = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
@@ -100,6 +101,25 @@ def test_grids_are_those_of_wandb(workplace: Path) -> None:
         assert sorted(theirs) == sorted(ours)
 
 
+def test_options_of_the_command_may_be_words_of_their_own(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    command = ["fit", "--config", "my base.yaml", "--data.reddit", "my folder", "--data.synthetic", "a", "b", "${args}"]
+    sweep = read_sweep(sweep_file(tmp_path, encoder, reddit, command=[*command, "--keep_checkpoints=false"]))
+    assert sweep.configs == ["my base.yaml"]
+    assert sweep.options == {
+        "data.reddit": "my folder", "data.synthetic": '["a", "b"]', "keep_checkpoints": "false",
+    }  # fmt: skip
+
+
+def test_steps_are_those_of_wandb(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    parameters = {"data.mix.share": {"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 0.3}}
+    path = sweep_file(tmp_path, encoder, reddit, parameters=parameters)
+    theirs = [float(words[-1].partition("=")[2]) for words in expanded(yaml.safe_load(path.read_text()), 100)]
+    sweep = read_sweep(path)
+    sweep.draw(seed=0, runs=None)
+    assert [values["data.mix.share"] for values in sweep.drawn] == pytest.approx(sorted(theirs))
+    assert len(theirs) == 4
+
+
 def sweep_file(folder: Path, encoder: str, reddit: Path, **content: Any) -> Path:
     base = config(
         folder / "base.yaml", encoder, data={"reddit": str(reddit)}, trainer={"max_steps": 2, "max_epochs": 1}
@@ -179,6 +199,27 @@ def test_bayes_suggests_from_what_it_has_seen(tmp_path: Path, encoder: str, redd
     after = rows(tmp_path / "out")
     assert after[:2] == before
     assert len({row["model.optimisation.lr"] for row in after}) == 3
+
+
+def test_bayes_tries_again_once_what_failed_in_an_earlier_start(
+    tmp_path: Path, encoder: str, reddit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+
+    def fail(point: Point, runs: Path) -> None:
+        started.append(point.name)
+        raise UserError("it fails")
+
+    monkeypatch.setattr("experiments.runner.run_in_process", fail)
+    parameters = {"model.optimisation.lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2}}
+    file = sweep_file(tmp_path, encoder, reddit, method="bayes", run_cap=3, parameters=parameters)
+    words = ["sweep", file, "--local", "--output", tmp_path / "out"]
+    for more in ([], ["--retry_failed"]):
+        ran = run(*words, *more)
+        assert ran.status == 1
+        assert ran.out.splitlines()[:2] == ["0 of 3 points done, 3 failed", "failed (3): it fails"]
+        assert started == ["001", "002", "003"], more
+        started.clear()
 
 
 def test_bayes_without_optuna_says_what_to_do(

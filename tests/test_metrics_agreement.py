@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.agreement import (
-    Bootstrap,
-    category_agreement,
-    cohen_kappa,
-    coincidences,
-    human_ceiling,
-    krippendorff_alpha,
-    mean_of_pairs,
-    pair_confusions,
-)
+from metrics.agreement import Bootstrap, category_agreement, human_ceiling, mean_of_pairs
+from metrics.agreement_coefficients import cohen_kappa, coincidences, krippendorff_alpha, pair_confusions
 
 LEVELS = ("none", "weak", "strong")
 QUICK = Bootstrap(resamples=50)

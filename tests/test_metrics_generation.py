@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 from torchmetrics.functional.text.rouge import rouge_score
 
+from metrics.esc_bleu import esc_bleu, esc_bleu_counts, esc_tokens
 from metrics.generation import (
     bert_score,
     distinct,
-    esc_bleu,
-    esc_tokens,
-    generation_intervals,
     generation_scores,
     obedience,
     perplexity,
@@ -52,12 +50,12 @@ def test_bleu_is_sacrebleus_with_its_signature():
 @settings(deadline=None, max_examples=60)
 def test_esc_bleu_is_nltks(pairs):
     responses, references = [list(column) for column in zip(*pairs, strict=True)]
-    for order, score in enumerate(esc_bleu(responses, references), 1):
+    counts = esc_bleu_counts(responses, references).sum(axis=0)
+    for order, score in enumerate(esc_bleu(counts[None])[0], 1):
         weights = [1 / order] * order + [0.0] * (4 - order)
         gold = [[reference] for reference in references]
         expected = 100 * corpus_bleu(gold, responses, weights, SmoothingFunction().method3)
-        assert score.value == pytest.approx(expected, abs=1e-9)
-        assert score.variant.startswith(f"esc bleu-{order}")
+        assert score == pytest.approx(expected, abs=1e-9)
 
 
 @given(sentence, sentence)
@@ -104,13 +102,15 @@ def test_perplexity_and_obedience():
 
 def test_all_scores_have_their_variant():
     scores = generation_scores(RESPONSES, REFERENCES)
-    assert list(scores) == [
+    assert set(scores) == {
         *["bleu", "bleu_1_esc", "bleu_2_esc", "bleu_3_esc", "bleu_4_esc", "rouge_l", "rouge_l_esc"],
         *["distinct_1", "distinct_1_esc", "distinct_2", "distinct_2_esc", "repetition_4", "length", "length_reference"],
-    ]
+    }
     assert all(score.variant and math.isfinite(score.value) for score in scores.values())
     assert len({score.variant for score in scores.values()}) == len(scores)
-    assert scores["length"].value == (12 + 9 + 4 + 3) / 4
+    assert all(scores[f"bleu_{order}_esc"].variant.startswith(f"esc bleu-{order}") for order in range(1, 5))
+    assert (scores["length"].value, scores["length_reference"].value) == ((12 + 9 + 4 + 3) / 4, (12 + 4 + 6 + 1) / 4)
+    assert scores["rouge_l"].value == rouge_l(list(map(words, RESPONSES)), list(map(words, REFERENCES))).mean()
     with pytest.raises(ValueError, match="one reference each"):
         generation_scores(["a"], [])
 
@@ -124,9 +124,9 @@ def test_no_responses_and_empty_responses():
 
 def test_intervals_draw_whole_dialogues():
     groups = np.array([0, 0, 1, 2])
-    intervals = generation_intervals(RESPONSES, REFERENCES, groups, resamples=200)
-    scores = generation_scores(RESPONSES, REFERENCES)
-    assert set(intervals) == {
+    scores = generation_scores(RESPONSES, REFERENCES, groups, resamples=200)
+    known = {key: score for key, score in scores.items() if not math.isnan(score.low)}
+    assert set(known) == {
         "bleu",
         "bleu_1_esc",
         "bleu_2_esc",
@@ -135,14 +135,17 @@ def test_intervals_draw_whole_dialogues():
         "rouge_l",
         "rouge_l_esc",
         "length",
+        "length_reference",
     }
-    for key, (low, high) in intervals.items():
-        assert low <= scores[key].value <= high, key
-    assert generation_intervals(RESPONSES, REFERENCES, np.zeros(4, np.int64)) == {}
+    for key, score in known.items():
+        assert score.low <= score.value <= score.high, key
+        assert score.low < score.high, key
+    one = generation_scores(RESPONSES, REFERENCES, np.zeros(4, np.int64))
+    assert all(math.isnan(score.low) and math.isnan(score.high) for score in one.values())
     # the same rows in each dialogue: every draw is the corpus, so the interval is a point
-    same = generation_intervals(RESPONSES * 2, REFERENCES * 2, np.repeat([0, 1], 4), resamples=50)
-    assert same["bleu"] == pytest.approx([scores["bleu"].value] * 2)
-    assert same["bleu_2_esc"] == pytest.approx([scores["bleu_2_esc"].value] * 2)
+    same = generation_scores(RESPONSES * 2, REFERENCES * 2, np.repeat([0, 1], 4), resamples=50)
+    for key in ("bleu", "bleu_2_esc"):
+        assert (same[key].low, same[key].high) == pytest.approx([scores[key].value] * 2)
 
 
 def test_bert_score():

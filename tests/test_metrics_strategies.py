@@ -139,6 +139,12 @@ def test_row_table_counts_a_row_once_in_any_order():
     assert table.compute().shape == (0, 4)
 
 
+def test_row_table_in_half_precision_keeps_every_digit():
+    table = RowTable(1)
+    table.update(torch.tensor([100_001]), torch.tensor([70_001]), torch.tensor([1 / 3], dtype=torch.float64))
+    assert table.to(torch.bfloat16).compute().tolist() == [[100_001, 70_001, 1 / 3]]
+
+
 def test_confusion_picture():
     picture = confusion_svg(np.array([[3.0, 1.0], [0.0, 0.0]]), ["A & B", "C"], "t<1>")
     assert picture.startswith("<svg")

@@ -97,10 +97,10 @@ def test_several_systems_get_strengths_and_holm(tmp_path):
 
 def test_a_judge_stands_apart_and_is_calibrated(tmp_path):
     study, _ = make_study(tmp_path, contexts=8)
-    # the judge takes the left one on contexts 0 to 3 and plain on 4 to 7, people tagged on 4 and 5 and plain elsewhere
+    # the judge takes the left one on contexts 0 to 3 and plain on 4 to 7, people tagged on 4 to 6 and plain elsewhere
     both = ["first", "second"]
     judge(study, "llama", lambda row, left: row[left] if number(row) < 4 else "plain", "judges", both)
-    judge(study, "anna", lambda row, left: "tagged" if number(row) in (4, 5) else "plain")
+    judge(study, "anna", lambda row, left: "tagged" if number(row) in (4, 5, 6) else "plain")
     found = scored(study).estimates
     prefix = "judge/llama"
     assert [found[f"{prefix}/{PAIR}/{what}"].value for what in ("win", "loss", "tie")] == [0.5, 0, 0.5]
@@ -108,11 +108,11 @@ def test_a_judge_stands_apart_and_is_calibrated(tmp_path):
     assert found[f"{prefix}/other_left/{PAIR}/win"].value == 0.5
     assert (found[f"{prefix}/consistent"].value, found[f"{prefix}/consistent"].n) == (0.5, 8)
     assert found[f"{prefix}/left"].value == 0.75  # 8 of 8 and 4 of 8
-    assert found[f"{prefix}/same_as_human"].value == 0.25
+    assert found[f"{prefix}/same_as_human"].value == 0.125
     assert found[f"{prefix}/{PAIR}/points"].value == 0.75
-    assert found[f"{prefix}/{PAIR}/points_human"].value == 0.75
-    assert found[f"{prefix}/{PAIR}/points_calibrated"].value == 0.75
-    assert found[f"human/{PAIR}/win"].value == 0.75  # the judge's verdicts are not among people's
+    assert found[f"{prefix}/{PAIR}/points_human"].value == 0.625
+    assert found[f"{prefix}/{PAIR}/points_calibrated"].value == 0.625  # people judged all: what they said
+    assert found[f"human/{PAIR}/win"].value == 0.625  # the judge's verdicts are not among people's
     assert "Judge llama calibrated by people" in report(scored(study))
 
 

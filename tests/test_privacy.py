@@ -4,14 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from private import MARK, assert_clinical_rows_in_every_split, assert_private, make_place
 from running import Ran, config, lines, run, succeed
 from tiny import tiny_pairs, write_epitome, write_jsonl
 from tracked import tracked_fit, wandb_records
 
 from datamodules.records import Pair
-
-MARK = "qzxclinical"
-"""In every clinical text, a word of its own and inside words."""
 
 
 def marked(count: int) -> list[Pair]:
@@ -28,11 +26,7 @@ def marked(count: int) -> list[Pair]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything but the clinical table itself is written in here: `home` and its caches, `tmp`, `runs`."""
-    folder = tmp_path_factory.mktemp("private")
-    for name in ("home", "tmp", "cache"):
-        (folder / name).mkdir()
-    return folder
+    return make_place(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +45,6 @@ def file(place: Path, encoder: str, reddit: Path, clinical: Path) -> Path:
     return config(place / "tiny.yaml", encoder, data=data, trainer={"max_epochs": 1, "log_every_n_steps": 1})
 
 
-def assert_private(place: Path, ran: Ran | None = None) -> None:
-    found = [path for path in place.rglob("*") if path.is_file() and MARK.encode() in path.read_bytes().lower()]
-    assert not found
-    if ran is not None:
-        assert MARK not in ran.out.lower()
-        assert MARK not in ran.err.lower()
-
-
 @pytest.fixture(scope="module")
 def tracked(place: Path, file: Path) -> Ran:
     """Clinical rows train and test."""
@@ -74,9 +60,7 @@ def test_the_search_would_find_it(place: Path, clinical: Path) -> None:
 def test_training_with_a_tracker_leaks_nothing(place: Path, tracked: Ran) -> None:
     assert wandb_records(tracked.folder)
     assert_private(place, tracked)
-    splits = json.loads((tracked.folder / "manifest.json").read_text())["splits"]
-    for split in ("train", "validation", "test"):
-        assert splits[split]["sources"]["clinical"]["rows"] > 0
+    assert_clinical_rows_in_every_split(tracked.folder)
     rows = lines(tracked.folder / "predictions.jsonl")
     assert rows
     assert all(row["source"] == "clinical" and "response_post" not in row and "seeker_post" not in row for row in rows)

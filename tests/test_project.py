@@ -67,7 +67,7 @@ def test_core_imports_without_extras() -> None:
         "builtins.__import__ = guarded\n"
         "import importlib, inference.scorer\n"
         "assert 'lightning' not in sys.modules, 'scoring imports Lightning'\n"
-        f"for name in {[*modules, 'cli', 'training', 'pretrained']!r}: importlib.import_module(name)\n"
+        f"for name in {[*modules, 'cli', 'pretrained']!r}: importlib.import_module(name)\n"
         "assert 'bitsandbytes' not in sys.modules and 'wandb' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -54,19 +54,27 @@ def test_our_prompts_know_every_label() -> None:
         ("plain", said("  That is hard. \n"), "That is hard.", ""),
         ("plain", said("Supporter: “That is hard.”"), "That is hard.", ""),
         ("plain", said("<think>He is sad.</think>\n\nThat is hard."), "That is hard.", ""),
+        ("plain", said("He is sad.</think>\n\nThat is hard."), "That is hard.", ""),  # the template has the first tag
+        ("plain", said("*That* is hard, and *so* is <i>this</i> **today**"), None, ""),
+        ("plain", said("**Supporter:** That is *hard*."), "That is *hard*.", ""),
+        ("plain", said("**That is hard.**"), "That is hard.", ""),
+        ("plain", said('"Hard" is what you call it. "Hard"'), None, ""),
         ("plain", said(" \n"), "", "empty"),
         ("plain", said("That is", "length"), "", "cut off at max_tokens"),
         ("plain", said("", "refusal"), "", "refused"),
         ("plain", None, "", "rejected"),
         ("cot", said("He is sad. I could ask.\nResponse: What happened?"), "What happened?", ""),
         ("cot", said("A response: or not.\n**Response:** What happened?"), "What happened?", ""),
+        ("cot", said("Hm.\n**Response: What happened?**"), "What happened?", ""),
+        ("cot", said("Hm.\n**Response:**\n*What* happened?"), "*What* happened?", ""),
         ("cot", said("Response: No.\nBetter so.\nResponse:\nWhat happened?\nTell me."), "What happened?\nTell me.", ""),
         ("cot", said("<think>Response: hm</think>What happened?"), "", "no 'Response:' in it"),
         ("cot", said("He is sad.\nResponse: "), "", "empty"),
     ],
 )
-def test_what_is_taken_from_an_answer(name: str, answer: Reply | None, text: str, problem: str) -> None:
-    assert load_prompting(name).read(answer) == (text, problem)
+def test_what_is_taken_from_an_answer(name: str, answer: Reply | None, text: str | None, problem: str) -> None:
+    expected = answer.text if answer and text is None else text  # None: the whole answer
+    assert load_prompting(name).read(answer) == (expected, problem)
 
 
 def test_prompts_of_ones_own_are_checked(tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_a_call_that_is_cut_off_goes_on_without_paying_twice(model: Model, tmp_p
 
 
 class Refusing(Engine):
-    """Elsewhere; rejects everything."""
+    """Elsewhere, by an author who forgot what is clinical; rejects everything."""
 
     name, concurrency = "refusing", 2
 
@@ -219,7 +227,6 @@ class Refusing(Engine):
         return ["https://elsewhere.example"]
 
     async def complete(self, request):
-        self.check_sources(request.sources)
         raise RejectedError("filtered")
 
 
@@ -258,6 +265,25 @@ def test_an_engine_that_stays_busy(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr("synthesis.limits.Retry.pause", lambda *_: 0.0)
     with pytest.raises(UserError, match=r"doesn't answer: too many; what was answered so far is kept"):
         asyncio.run(asked.engine.ask([], asked.sampling, role="responder"))
+
+
+def test_half_a_character_in_an_answer_can_be_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = load_engine(named(tmp_path, f"{__name__}.Refusing"))
+
+    async def broken(request: object) -> Reply:
+        return said("Hm \ud83d")
+
+    monkeypatch.setattr(asked.engine, "complete", broken)
+    answer = asyncio.run(asked.engine.ask([], asked.sampling, role="responder"))
+    assert answer.text == "Hm \ufffd"
+
+
+def test_the_file_that_is_read_is_never_the_output(tmp_path: Path) -> None:
+    dialogues = talks(tmp_path, 1)
+    before = dialogues.read_bytes()
+    ran = run("respond", dialogues, "--engine", SCRIPTED, "--prompting", "plain", "--output", dialogues)
+    assert (ran.status, ran.err) == (2, f"error: --output {dialogues} is the file that is read; name another\n")
+    assert dialogues.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -305,12 +331,31 @@ def test_the_classifiers_strategy_is_in_the_prompt_and_everything_feeds_compare(
     assert len(lines(tmp_path / "study" / "tasks.jsonl")) == 36
 
 
+def test_what_the_classifier_did_not_read_is_counted(talkers: dict[str, Path], tmp_path: Path) -> None:
+    turns = [{"speaker": "seeker", "text": "I feel low. " * 2000}]
+    (tmp_path / "long.jsonl").write_text(json.dumps({"id": "long", "turns": turns}) + "\n")
+    options = ["--turns", "next", "--classifier", talkers["classifier"], "--output", tmp_path / "out.jsonl"]
+    large = ["--engine", SCRIPTED, "--prompting", "strategy"]
+    assert (
+        "1 contexts are longer than the classifier's window"
+        in succeed("respond", tmp_path / "long.jsonl", *large, *options).err
+    )
+    own = ["--checkpoint", talkers["tagged"], "--policy", "classifier"]
+    said = succeed("respond", tmp_path / "long.jsonl", *own, *options).err
+    assert "1 contexts are longer than the responder's window" in said
+    assert "1 contexts are longer than the classifier's window" in said
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "name either a trained responder (--checkpoint) or an engine (--engine)"),
         (["--checkpoint", "r", "--engine", "e"], "name either"),
         (["--checkpoint", "r", "--prompting", "cot"], "--prompting goes with --engine"),
+        (["--checkpoint", "r", "--tries", "2", "--source", "esconv"], "--tries goes with --engine; --source goes with"),
+        (["--engine", "e", "--prompting", "cot", "--batch_size", "2"], "--batch_size goes with --checkpoint"),
+        (["--checkpoint", "r", "--batch_size", "0"], "--batch_size 0: at least 1"),
+        (["--engine", "e", "--prompting", "cot", "--tries", "0"], "--tries 0: at least 1"),
         (["--engine", "e"], "--engine needs --prompting plain, cot or strategy"),
         (["--engine", "e", "--prompting", "strategy"], "--prompting strategy needs a classifier: name its run with"),
         (["--engine", "e", "--prompting", "cot", "--classifier", "c"], "--prompting cot uses no classifier: leave"),

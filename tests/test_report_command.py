@@ -11,6 +11,7 @@ from run_folders import MECHANISM, RESPONSE, make_experiment, make_run
 from running import run, succeed
 
 from experiments.report.runs import read_all
+from experiments.sweep_file import Sweep
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,18 @@ def test_what_rests_on_one_seed_says_so(tmp_path):
     assert "1 of these rest on one training seed each: trained anew, they may come out otherwise." in ran.out
 
 
+def test_a_dose_that_shares_no_seed_with_the_base_is_not_compared(tmp_path):
+    folders = [
+        make_run(tmp_path / "base", seed=12, skill=0.3),
+        make_run(tmp_path / "best", seed=13, skill=0.9, added=30),
+        make_run(tmp_path / "more", seed=12, skill=0.5, added=60),
+    ]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
+    assert "1 comparison with base data alone" in ran.out
+    assert re.search(r"with 60 rows; difference \+0\.\d+", ran.out)
+    assert "highest with" not in ran.out
+
+
 def test_a_series_finds_its_base_among_loose_runs(tmp_path):
     folders = [make_run(tmp_path / f"base-{seed}", seed=seed, skill=0.3) for seed in (1, 2)]
     folders += [make_run(tmp_path / f"add-{seed}", seed=seed, skill=0.9, added=60) for seed in (1, 2)]
@@ -253,6 +266,21 @@ def test_an_experiment_under_way_is_reported_as_far_as_it_is(study, tmp_path):
     ran = run("report", part, "--output", tmp_path / "none")
     assert ran.status == 2
     assert "no point is finished" in ran.err
+
+
+def test_the_folder_of_a_sweep_is_reported(tmp_path):
+    folder = make_experiment(tmp_path / "sweep", counts=(0, 60), mechanisms=(MECHANISM,), gain=0.2)
+    sweep = Sweep("counts", "grid", ["base.yaml"], {}, [], "test/level_f1_macro", "maximize", None)
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(sweep.to_dict()))
+    ran = succeed("report", folder, "--output", tmp_path / "out", "--resamples", 500)
+    assert "synthetic rows are shown to be better in 1 of 1 comparison with base data alone" in ran.out
+    assert (tmp_path / "out" / "report.md").read_text().startswith("# Sweep counts (grid)\n")
+
+
+def test_a_model_card_is_of_one_run(study, tmp_path):
+    ran = run("report", "--model_card", study, "--output", tmp_path)
+    assert ran.status == 2
+    assert f"it holds 20 runs; name one of {study / 'runs'}" in ran.err
 
 
 def test_study_b_stands_in_tables_of_its_own(tmp_path):

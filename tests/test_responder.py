@@ -19,6 +19,7 @@ from inference.respond import main as respond
 from inference.responder import Responder, TurnAsked
 from inference.responder_table import main as table
 from inference.streaming import write_stream
+from inference.web.talking import Talker
 from lightning_modules.choices import TurnContext
 from lightning_modules.networks.decoding import Decoding
 from lightning_modules.networks.responder import (
@@ -209,9 +210,16 @@ def test_the_small_models_tokenizer_comes_with_the_checkpoint(fitted, place):
     """Tested on other dialogues, which would train another tokenizer."""
     other = write_esconv(place / "Other.json", 9, seed=5)
     ran = succeed("test", "--ckpt_path", fitted.folder, "--data.esconv", other, "--run_name", "elsewhere")
-    one = Responder.load(fitted.folder, NoPolicy())
     assert scores(ran.folder)["test/perplexity"]["value"] < 300
-    assert one.format.encoder.description == json.loads(json.dumps(one.format.encoder.description))
+    items, responder = esconv_items(9, 5), Responder.load(fitted.folder, NoPolicy())
+    lines = [json.loads(line) for line in (ran.folder / "predictions.jsonl").read_text().splitlines()]
+    written = [line for line in lines if line["responses"]]
+    assert written
+    for line in written:
+        dialogue, turn = map(int, line["id"].split(":"))
+        turns = [Turn(entry["speaker"], entry["content"]) for entry in items[dialogue]["dialog"][:turn]]
+        (found,) = responder.respond([TurnAsked(f"esconv::{line['id']}", turns)])
+        assert found.response == line["responses"]["none"]
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +291,7 @@ def test_a_responder_that_learnt_no_tags_cannot_choose(config, esconv, tmp_path)
     folder = succeed("fit", *options, "--run_name", "untagged-loss", "--model.policies", policy).folder
     refused = run("respond", esconv, "--checkpoint", folder, "--policy", "model", "--output", tmp_path / "o.jsonl")
     assert (refused.status, refused.err.count("can't choose")) == (2, 1)
+    assert Talker(folder).policies == ["none", "random", "random_prior"]  # `serve` does without the policy
 
 
 def test_8_bit_adamw_trains_the_responder(config):

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from running import config, curve, lines, run, run_apart, same_weights, scores, stop_at, succeed
+from running import assert_same, config, curve, run, run_apart, same_weights, scores, stop_at, succeed
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -20,15 +20,6 @@ def file(tmp_path_factory: pytest.TempPathFactory, encoder: str, reddit: Path) -
 def alone(file: Path) -> Path:
     """A run left alone."""
     return succeed("fit", "--config", file, "--run_name", "alone").folder
-
-
-def assert_same(resumed: Path, alone: Path) -> None:
-    for name in ("last.ckpt", "best.ckpt"):
-        assert same_weights(resumed / "checkpoints" / name, alone / "checkpoints" / name), name
-    assert curve(resumed) == curve(alone)
-    assert scores(resumed) == scores(alone)
-    assert lines(resumed / "predictions.jsonl") == lines(alone / "predictions.jsonl")
-    assert not [path for path in resumed.rglob("*") if path.suffix == ".part"]
 
 
 @pytest.mark.parametrize(

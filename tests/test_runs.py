@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModel
 from datamodules.records import MECHANISMS
 from lightning_modules.checkpoints import load_network, read_checkpoint
 from lightning_modules.empathy import EmpathyModule
-from training import claim_folder
+from training.run_folder import claim_folder
 
 RECORD = {
     "config.yaml", "manifest.json", "metrics.json", "metrics.csv", "predictions.jsonl", "environment.json",

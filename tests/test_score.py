@@ -136,6 +136,22 @@ def test_an_interrupted_call_goes_on(
     assert output.read_text() == (tmp_path / "whole.jsonl").read_text()
 
 
+def test_the_checkpoint_is_read_once(
+    trained: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *given, **options: (read.append(given), load(*given, **options))[1])
+    succeed("score", table, "--checkpoint", trained, "--output", tmp_path / "out.jsonl")
+    assert len(read) == 1
+
+
+def test_options_of_pairs_are_refused_for_dialogues(talkers: dict[str, Path], table: Path, tmp_path: Path) -> None:
+    options = ("--only_expressed", "--id", "key", "--output", tmp_path / "out.jsonl")
+    ran = run("score", table, "--checkpoint", talkers["classifier"], *options)
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert "--only_expressed, --id: for pairs alone; " in ran.err
+
+
 def test_another_job_does_not_go_on_with_it(trained: Path, table: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     (tmp_path / "out.jsonl.part").write_text("{}\n" * 512)
@@ -194,6 +210,7 @@ def test_nothing_is_unpickled_but_plain_values(trained: Path, tmp_path: Path, mo
         (("{table}", "--checkpoint", "nowhere", "--output", "out.jsonl"), "checkpoint 'nowhere'"),
         (("{table}", "--checkpoint", "{run}", "--output", "out.txt"), "name a .jsonl or a .parquet file"),
         (("{table}", "--checkpoint", "{run}", "--output", "no/folder/out.jsonl"), "a folder that exists"),
+        (("{table}", "--checkpoint", "{run}", "--output", "{table}"), "is the file that is read; name another"),
         (("{table}", "--checkpoint", "{run}", "--output", "out.jsonl", "--batch_size", "0"), "--batch_size 0"),
         (("{table}", "--output", "out.jsonl"), "--checkpoint"),
     ],

@@ -20,6 +20,7 @@ from serving import ask, served
 from tiny import REPLIES, SENTENCES
 
 from inference.scorer import EmpathyScorer
+from inference.strategist import Strategist
 from inference.web.app import build_app
 from inference.web.models import MOST_PAIRS
 from inference.web.talking import Talker
@@ -113,6 +114,30 @@ def test_what_goes_with_a_responder(scorer: EmpathyScorer, talkers: dict[str, Pa
     with served(build_app(scorer)) as url:
         assert ask(url, "respond", {"turns": []})[0] in (404, 405)
         assert "/respond" not in ask(url, "openapi.json")[1]["paths"]
+
+
+def test_the_classifier_is_loaded_once(talkers: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    load = Strategist.load
+    monkeypatch.setattr(Strategist, "load", lambda *given: (loaded.append(given), load(*given))[1])
+    assert Talker(talkers["tagged"], talkers["classifier"]).policies == POLICIES
+    assert len(loaded) == 1
+
+
+def test_a_failure_of_the_server_is_told_in_the_same_form(scorer: EmpathyScorer) -> None:
+    class Failing:
+        """A model on a machine without memory."""
+
+        mechanisms, text_encoder = scorer.mechanisms, scorer.text_encoder
+
+        def score(self, pairs: Any, batch_size: int) -> Any:
+            raise MemoryError(SECRET)
+
+    with served(build_app(Failing())) as url:  # type: ignore[arg-type]
+        told = 500, {"detail": "The server failed; its standard error says why."}
+        assert ask(url, "score", {"pairs": [pair()]}) == told
+    with served(build_app(scorer, store=Path("/dev/full"))) as url:
+        assert ask(url, "score", {"pairs": [pair()]}) == told
 
 
 SECRET = "nobody must read this in a log"
@@ -233,7 +258,7 @@ def test_the_endpoints_are_described(url: str) -> None:
     described = ask(url, "openapi.json")[1]
     assert set(described["paths"]) == {"/score", "/respond"}
     for path in described["paths"].values():
-        assert {"200", "403", "413", "415", "422", "503"} <= path["post"]["responses"].keys()
+        assert {"200", "403", "413", "415", "422", "500", "503"} <= path["post"]["responses"].keys()
     schemas = described["components"]["schemas"]
     assert schemas["ScoreRequest"]["properties"]["pairs"]["maxItems"] == MOST_PAIRS
     assert schemas["Pair"]["properties"]["response_post"]["maxLength"] == 10_000

@@ -122,6 +122,10 @@ def test_broken_schemes_say_everything(tmp_path):
         assert part in text
     assert "fallback 'Nothing' is no category" in text
     assert "priority must list every category once" in text
+    for name, value in (("fallback", ["Others"]), ("priority", ["Action", 1]), ("categories", {1: ["Question"]})):
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump({**content, name: value}))
+        with pytest.raises(DataError, match="names of categories, in 'fallback' and 'priority' too, must be texts"):
+            load_scheme(tmp_path / "own.yaml")
     for broken in ("[1]", "{categories: 3}", "a: : b"):
         (tmp_path / "own.yaml").write_text(broken)
         with pytest.raises(DataError, match=r"own\.yaml"):

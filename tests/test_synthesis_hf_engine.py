@@ -1,5 +1,6 @@
 import asyncio
 import json
+import threading
 
 import pytest
 import tiny_language_model
@@ -39,6 +40,21 @@ def test_batched_answers_are_those_of_one_at_a_time(folder):
     for reply in together:
         assert reply.finish == ("length" if reply.usage.completion_tokens == 8 else "stop")
         assert reply.model == folder
+
+
+def test_the_tokenizer_reads_in_one_thread(folder, monkeypatch):
+    """Two threads in one tokenizer: `Already borrowed`, or a batch without padding."""
+    engine = HuggingFaceEngine(folder, dtype="float32", batch_size=2)
+    threads, kind = [], type(engine._tokenizer)
+    read = kind.__call__
+
+    def noting(self, *given, **options):
+        threads.append(threading.get_ident())
+        return read(self, *given, **options)
+
+    monkeypatch.setattr(kind, "__call__", noting)
+    ask(engine, *(request(text) for text in ("Hi.", "What keeps you awake?", "I feel low")))
+    assert threads == [threading.get_ident()] * 3  # once a prompt
 
 
 def test_calls_of_unlike_sampling_keep_their_own(folder):
@@ -99,4 +115,5 @@ def test_identity_is_plain_data(folder):
         "revision": "",
         "quantization": None,
         "dtype": "float32",
+        "seed": 0,
     }

@@ -58,11 +58,11 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(server.delay)
         with server.lock:
             server.busy -= 1
-        sent = json.dumps(answer).encode()
+        sent = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", "text/html" if isinstance(answer, str) else "application/json")
         self.send_header("content-length", str(len(sent)))
         self.end_headers()
         self.wfile.write(sent)
@@ -121,6 +121,7 @@ def test_what_is_sent_and_what_comes_back(server, monkeypatch):
         "max_tokens": 77,
         "min_p": 0.1,
     }
+    assert engine.identity()["extra_body"] == {"min_p": 0.1}
     assert "sekret" not in json.dumps(engine.identity())
 
 
@@ -131,6 +132,10 @@ def test_newer_models_call_the_limit_otherwise(server):
 
 
 def test_missing_usage_is_estimated_and_refusals_are_told(server):
+    half = completion("x" * 30)
+    half[2]["usage"] = {"total_tokens": 15}
+    server.answers = [half, completion()]
+    assert ask(OpenAIEngine("tiny", [server.url]))[0].usage == Usage(4 + 14 // 3, 1 + 10, estimated=True)
     server.answers = [
         completion("x" * 30, usage=False),
         completion(None, message={"role": "assistant", "refusal": "No."}),
@@ -158,6 +163,8 @@ def test_missing_usage_is_estimated_and_refusals_are_told(server):
             BusyError,
             "without a choice",
         ),
+        ((200, {}, {"error": {"code": 502, "message": "upstream"}}), BusyError, "without a choice"),
+        ((200, {}, "<html>Welcome</html>"), UserError, "something else than a chat completion; check base_urls"),
     ],
 )
 def test_what_a_status_means(server, answer, error, message):

@@ -43,6 +43,7 @@ NAMES = ["Question", "Restatement or Paraphrasing", "Others"]
         f"PERSON A: {POST}\nPERSON B: {RESPONSE}",
         f"```\nPerson 1: {POST}\nPerson 2: {RESPONSE}\n```",
         f'<think>Person 1: perhaps "seeker_post"?</think>{AS_JSON}',
+        f"Perhaps {AS_JSON.replace(RESPONSE, 'Why?')}. No, warmer.\n</think>\n{AS_JSON}",
         AS_JSON.replace("sleep", "sleep\t"),
     ],
 )

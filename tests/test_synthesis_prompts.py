@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datamodules.dialogues import STRATEGIES
 from datamodules.records import Pair
 from errors import UserError
 from synthesis.prompts import combinations, load_prompts, scenarios, show_examples
@@ -43,16 +44,7 @@ def test_the_shipped_empathy_file_has_all_nine_cells_for_every_role():
 
 def test_the_shipped_strategy_file_has_the_eight():
     prompts = load_prompts(FOLDER / "strategy.yaml", "strategy")
-    assert prompts.strategies == [
-        "Question",
-        "Restatement or Paraphrasing",
-        "Reflection of feelings",
-        "Self-disclosure",
-        "Affirmation and Reassurance",
-        "Providing Suggestions",
-        "Information",
-        "Others",
-    ]
+    assert prompts.strategies == list(STRATEGIES)
     assert "labels" not in prompts.frames
 
 
@@ -60,7 +52,7 @@ def test_messages_hold_the_values_and_nothing_is_read_as_a_placeholder_in_them()
     prompts = load_prompts(FOLDER / "empathy.yaml", "empathy", CELLS)
     values = dict.fromkeys((*prompts.variety, "format", "exchanges", "examples", "memory"), "costs $problem and $$5")
     system, user = prompts.messages("actor", CELL, values)
-    assert system["role"], user["role"] == ("system", "user")
+    assert (system["role"], user["role"]) == ("system", "user")
     assert "struggling with: costs $problem and $$5\n" in user["content"]
 
 

@@ -442,6 +442,10 @@ def test_clinical_rows_are_refused_to_engines_elsewhere_before_the_first_call(tm
 def test_too_few_examples(tmp_path, clinical):
     with pytest.raises(UserError, match=r"fewer than 1 pairs of explorations, level 1 \(weak\)"):
         synthesize(settings(Player(), level=1, examples=clinical), tmp_path / "out")
+    engine = Player(actor=[dialogue("So?")], evaluator=[levels(2)])
+    options = settings(engine, examples=clinical)
+    options.targets.levels, options.targets.quotas = [1, 2], {"explorations/1/reflexion": 0}  # none of it is wanted
+    assert synthesize(options, tmp_path / "out").unmet == {}
 
 
 @pytest.mark.parametrize(

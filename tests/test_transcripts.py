@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.sources.transcript_formats import TranscriptColumns, Turn, read_turns
-from datamodules.sources.transcripts import Session, guess_roles, main, make_pairs, split_sessions
+from datamodules.sources.transcript_pairs import Session, guess_roles, make_pairs, split_sessions
+from datamodules.sources.transcripts import main
 from errors import DataError, UserError
 
 PLAIN = """\
@@ -181,6 +182,14 @@ def test_every_word_is_in_a_pair_or_left_out_by_the_rule(said, min_words):
 )
 def test_guesses(said, roles):
     assert guess_roles([Turn("", name, text) for name, text in said]) == roles
+
+
+def test_who_is_known_says_who_the_other_is():
+    turns = [Turn("", name, text) for name, text in (("Ann", "Why? Now?"), ("Ben", "So."), ("Ann", "Oh."))]
+    assert guess_roles(turns) == {"ann": "supporter", "ben": "seeker"}
+    assert guess_roles(turns, {"ben": "supporter", "eve": "other"}) == {"ann": "seeker", "ben": "supporter"}
+    assert guess_roles(turns, {"ann": "seeker"}) == {"ann": "seeker", "ben": "supporter"}
+    assert guess_roles(turns, {"ann": "other"}) == {"ann": "other"}
 
 
 def test_command_with_names_given(tmp_path, capsys):

@@ -28,7 +28,7 @@ def has_turns(path: Path) -> bool:
     Raises:
         DataError: The file can't be read.
     """
-    return any(row.cells.get("turns") is not None for row in raw_rows(path))
+    return any(row.cells.get("turns") is not None for row in raw_rows(path, {"turns"}))
 
 
 def read_dialogues(path: Path, source: Source, categories: Collection[str] = ()) -> tuple[list[Dialogue], SourceReport]:
@@ -63,7 +63,11 @@ def read_dialogues(path: Path, source: Source, categories: Collection[str] = ())
             turn.levels |= again.levels
     parser.finish()
     uids: set[str] = set()
-    twice = [dialogue.id for dialogue in dialogues if dialogue.uid in uids or uids.add(dialogue.uid)]  # type: ignore[func-returns-value]
+    twice = []
+    for dialogue in dialogues:
+        if dialogue.uid in uids:
+            twice.append(dialogue.id)
+        uids.add(dialogue.uid)
     if twice:
         shown = ", ".join(twice[:5]) if source != "clinical" else "not shown"
         raise DataError([f"{path}: {len(twice)} rows have the id of an earlier one ({shown}); give each row its own"])

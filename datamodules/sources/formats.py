@@ -143,7 +143,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv_rows(path: Path, names: list[str]) -> Iterator[RawRow]:
     records = _csv_records(path)
-    next(records)
+    next(records, None)  # the header
     for number, (line, cells) in enumerate(records, 1):
         if len(cells) == len(names):
             yield RawRow(number, dict(zip(names, cells, strict=True)), line)

@@ -8,10 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from datamodules.records import LEVEL_NAMES, LEVELS, Pair, Span
+from datamodules.records import LEVEL_NAMES, LEVELS, MECHANISMS, Pair, Span
 from datamodules.sources.cells import parse_level
 
-__all__ = ["Annotation", "Collected", "Suggestion", "Task", "level_of", "merge_repeats"]
+__all__ = [
+    "Annotation",
+    "Collected",
+    "Suggestion",
+    "Task",
+    "add_level",
+    "add_span",
+    "level_of",
+    "merge_repeats",
+    "trimmed",
+]
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,48 @@ def level_of(answer: Any) -> int | None:
         choices = ", ".join(f"{number} ({name})" for number, name in enumerate(LEVEL_NAMES))
         raise ValueError(f"level {shown}is not one of {choices}")
     return level
+
+
+def add_level(annotation: Annotation, mechanism: str, answer: Any, collected: Collected) -> None:
+    """Takes the answer to a mechanism's question into an annotation, or notes why it is no level.
+
+    Args:
+        annotation: Gets the level.
+        mechanism: The mechanism.
+        answer: What the tool has; see `level_of`.
+        collected: Gets the problem.
+    """
+    try:
+        level = level_of(answer)
+    except ValueError as error:
+        collected.problems.append(f"{annotation.where}: {mechanism}: {error}")
+        return
+    if level is not None:
+        annotation.levels[mechanism] = level
+
+
+def add_span(annotation: Annotation, label: Any, span: Span | None, collected: Collected) -> None:
+    """Takes a marked span into an annotation, or counts why not.
+
+    Args:
+        annotation: Gets the span, in order and once.
+        label: What it was marked as: a mechanism, unless somebody changed the labels.
+        span: Where; None where the text isn't there.
+        collected: Counts.
+    """
+    if label not in MECHANISMS:
+        collected.counts["rationales with another label"] += 1
+    elif span is None:
+        collected.counts["rationales that could not be placed"] += 1
+    else:
+        annotation.rationales[label] = sorted({*annotation.rationales.get(label, ()), span})
+
+
+def trimmed(text: str, start: int, end: int) -> Span | None:
+    """A span without white space at its ends, as every rationale here is; None for nothing but white space."""
+    piece = text[start:end]
+    left, right = start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
+    return (left, right) if left < right else None
 
 
 def merge_repeats(collected: Collected) -> list[Annotation]:

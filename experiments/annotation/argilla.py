@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from datamodules.records import LEVEL_NAMES, MECHANISMS, Span
-from experiments.annotation.annotations import Annotation, Collected, Suggestion, Task, level_of
+from experiments.annotation.annotations import Annotation, Collected, Suggestion, Task, add_level, add_span, trimmed
 from experiments.annotation.guidelines import LEVEL_MEANINGS, STRATEGY_MEANINGS, TITLES, Questions
 
 __all__ = ["dataset_json", "is_export", "padded", "read_record", "record_json", "settings_json"]
@@ -132,9 +132,7 @@ def _span(text: str, start: Any, end: Any) -> Span | None:
     units = text.encode("utf-16-le")
     left = len(units[: 2 * start].decode("utf-16-le", "ignore"))
     right = len(units[: 2 * end].decode("utf-16-le", "ignore"))
-    piece = text[left:right]
-    left, right = left + len(piece) - len(piece.lstrip()), left + len(piece.rstrip())
-    return (left, right) if left < right else None
+    return trimmed(text, left, right)
 
 
 def is_export(content: Any) -> bool:
@@ -181,28 +179,12 @@ def _read_answers(answers: Mapping[str, Any], annotation: Annotation, collected:
         if answer is None:
             continue
         if question in MECHANISMS:
-            try:
-                level = level_of(answer)
-            except ValueError as error:
-                collected.problems.append(f"{annotation.where}: {question}: {error}")
-                continue
-            if level is not None:
-                annotation.levels[question] = level
+            add_level(annotation, question, answer, collected)
         elif question == "strategy":
             annotation.strategy = str(answer)
         elif question == "comment":
             annotation.comment = str(answer)
         elif question == "rationales":
-            _read_spans(answer, annotation, collected)
-
-
-def _read_spans(answer: Sequence[Mapping[str, Any]], annotation: Annotation, collected: Collected) -> None:
-    for marked in answer:
-        span = _span(annotation.response_post, marked.get("start"), marked.get("end"))
-        mechanism = marked.get("label")
-        if mechanism not in MECHANISMS:
-            collected.counts["rationales with another label"] += 1
-        elif span is None:
-            collected.counts["rationales that could not be placed"] += 1
-        else:
-            annotation.rationales[mechanism] = sorted({*annotation.rationales.get(mechanism, ()), span})
+            for marked in answer:
+                span = _span(annotation.response_post, marked.get("start"), marked.get("end"))
+                add_span(annotation, marked.get("label"), span, collected)

@@ -18,7 +18,7 @@ from datamodules.splits import group_rows, hash_ids
 from errors import UserError
 from experiments.annotation.annotations import Annotation
 from experiments.annotation.consolidate import Open, Resolved, consolidate, read_decisions
-from experiments.annotation.differences import differences_sheet, feedback_sheet
+from experiments.annotation.differences import Sheets
 from experiments.annotation.guidelines import Questions, guidelines
 from experiments.annotation.reading import read_annotations
 from experiments.annotation.sampling import SamplingOptions, assign
@@ -238,18 +238,15 @@ def _adjudication(left: Sequence[Open], annotations: Sequence[Annotation]) -> tu
 def _write_sheets(
     folder: Path, annotations: Sequence[Annotation], study: Study, reference: str, *, show_clinical: bool
 ) -> None:
+    sheets = Sheets(study.rows, study.questions, show_clinical)
     for stage in dict.fromkeys(row.stage for row in study.assignments):
         given = [said for said in annotations if said.stage == stage]
         right = [said for said in given if said.annotator == reference]
-        sheets = {}
-        if given:
-            sheets[stage] = differences_sheet(stage, study.rows, given, study.questions, show_clinical=show_clinical)
+        written = {stage: sheets.differences(stage, given)} if given else {}
         for name in sorted({said.annotator for said in given} - {reference}) if right else ():
             own = [said for said in given if said.annotator == name]
-            sheets[f"{stage}-feedback-{name}"] = feedback_sheet(
-                stage, study.rows, own, right, study.questions, show_clinical=show_clinical
-            )
-        for name, sheet in sheets.items():
+            written[f"{stage}-feedback-{name}"] = sheets.feedback(stage, own, right)
+        for name, sheet in written.items():
             with replacing_path(folder / "differences" / f"{name}.md") as part:
                 part.write_text(sheet, encoding="utf-8")
 

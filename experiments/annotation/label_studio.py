@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from datamodules.records import LEVEL_NAMES, MECHANISMS, Span
 from datamodules.sources.placing import place
-from experiments.annotation.annotations import Annotation, Collected, Suggestion, Task, level_of
+from experiments.annotation.annotations import Annotation, Collected, Suggestion, Task, add_level, add_span, trimmed
 from experiments.annotation.guidelines import LEVEL_MEANINGS, STRATEGY_MEANINGS, TITLES, Questions
 
 __all__ = ["interface", "is_export", "read_task", "task_json"]
@@ -152,32 +152,16 @@ def _read_result(result: Sequence[Mapping[str, Any]], annotation: Annotation, co
     for region in result:
         name, value = region.get("from_name"), region.get("value", {})
         if name in MECHANISMS:
-            try:
-                level = level_of(next(iter(value.get("choices", [])), None))
-            except ValueError as error:
-                collected.problems.append(f"{annotation.where}: {name}: {error}")
-                continue
-            if level is not None:
-                annotation.levels[name] = level
+            add_level(annotation, name, next(iter(value.get("choices", [])), None), collected)
         elif name == "strategy":
             annotation.strategy = next(iter(value.get("choices", [])), "")
         elif name == "comment":
             text = value.get("text", [])
             annotation.comment = " ".join(text) if isinstance(text, list) else str(text)
         elif name == "rationales":
-            _read_span(value, annotation, collected)
-    annotation.rationales = {mechanism: sorted(set(spans)) for mechanism, spans in annotation.rationales.items()}
-
-
-def _read_span(value: Mapping[str, Any], annotation: Annotation, collected: Collected) -> None:
-    span = _locate(value, annotation.response_post)
-    for mechanism in value.get("labels", []):
-        if mechanism not in MECHANISMS:
-            collected.counts["rationales with another label"] += 1
-        elif span is None:
-            collected.counts["rationales that could not be placed"] += 1
-        else:
-            annotation.rationales.setdefault(mechanism, []).append(span)
+            span = _locate(value, annotation.response_post)
+            for label in value.get("labels", []):
+                add_span(annotation, label, span, collected)
 
 
 def _locate(value: Mapping[str, Any], text: str) -> Span | None:
@@ -191,16 +175,9 @@ def _locate(value: Mapping[str, Any], text: str) -> Span | None:
     if isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text):
         same = not marked or text[start:end].split() == marked.split()
         if same:
-            return _trimmed(text, start, end)
+            return trimmed(text, start, end)
     if starts := [match.start() for match in re.finditer(re.escape(marked), text)] if marked else []:
         nearest = min(starts, key=lambda found: abs(found - start) if isinstance(start, int) else found)
-        return _trimmed(text, nearest, nearest + len(marked))
+        return trimmed(text, nearest, nearest + len(marked))
     found = place(marked, text)
     return found[0] if found else None
-
-
-def _trimmed(text: str, start: int, end: int) -> Span | None:
-    """The span without white space at its ends, as every rationale here is; None for nothing but white space."""
-    piece = text[start:end]
-    left, right = start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
-    return (left, right) if left < right else None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from math import isnan
 from pathlib import Path
 
 __all__ = ["main"]
@@ -117,6 +115,7 @@ def _judge(args: argparse.Namespace) -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
+    from datamodules.files import write_json
     from experiments.pairwise.report import report
     from experiments.pairwise.score import score_study
     from experiments.pairwise.study import Study, open_key
@@ -125,10 +124,5 @@ def _score(args: argparse.Namespace) -> int:
     scores = score_study(study, open_key(study, args.key))
     print(report(scores))
     if args.output:
-        flat = {
-            key: {name: None if isnan(value) else value for name, value in estimate._asdict().items()}
-            for key, estimate in scores.estimates.items()
-        }
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(flat, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(args.output, {key: estimate._asdict() for key, estimate in scores.estimates.items()})
     return 0

@@ -111,6 +111,7 @@ async def judge_study(study: Study, judge: Judge, progress: Callable[[int, int],
     unreadable = 0
 
     async def ask(task: Task, left: Side) -> bool:
+        """Asks for one verdict and keeps it; whether there was one."""
         async with gate:
             start = time.monotonic()
             answer = await judge.complete(messages(task, left, study.question))

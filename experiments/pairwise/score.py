@@ -168,7 +168,7 @@ def _agreement(raters: Mapping[str, Mapping[Place, int]]) -> dict[str, Estimate]
     places = sorted(set().union(*raters.values()))
     if all(sum(place in said for said in raters.values()) < 2 for place in places):
         return {}
-    found = category_agreement(
+    return category_agreement(
         np.array([[said[place] + 1 if place in said else -1 for said in raters.values()] for place in places]),
         np.unique([context for context, _ in places], return_inverse=True)[1],
         annotators=list(raters),
@@ -176,7 +176,6 @@ def _agreement(raters: Mapping[str, Mapping[Place, int]]) -> dict[str, Estimate]
         ordered=True,
         bootstrap=Bootstrap(),
     )
-    return {key: Estimate(*estimate) for key, estimate in found.items()}
 
 
 def _judge(

@@ -10,11 +10,11 @@ import numpy as np
 from datamodules.records import LEVEL_NAMES, LEVELS
 from datamodules.splits import seeded_key
 from experiments.report import words
-from experiments.report.answer import panel_name
 from experiments.report.document import Example, Examples, Section
 from experiments.report.figures import Confusion, Trace, confusions, curves, reliabilities
 from experiments.report.runs import Levels, Run
 from experiments.report.series import Block, Series
+from experiments.report.series_section import panel_name
 from metrics.calibration import Reliability, reliability
 
 __all__ = ["behaviour_section"]
@@ -78,8 +78,7 @@ def _shown(series: Series, block: Block) -> Iterator[tuple[str, Mapping[int, Run
     yield (f"{first.name}, {series.dose(first.start)}" if first.start else block.base), first.runs[first.start]
     for line in list(block.lines.values())[: _SHOWN - 1]:
         if line.largest != line.start:
-            label = line.name if series.kind == "conditions" else f"{line.name}, {series.dose(line.largest)}"
-            yield label, line.runs[line.largest]
+            yield series.condition(line, line.largest), line.runs[line.largest]
 
 
 def _traces(shown: Mapping[str, Mapping[int, Run]], key: str) -> Iterator[Trace]:
@@ -115,7 +114,7 @@ def _examples(block: Block, count: int) -> Iterator[Example]:
     mechanism = block.mechanism
     rows = [
         row
-        for row in run.predictions
+        for row in run.predictions()
         if row["source"] != "clinical" and row.get("response_post") and row["gold"]["rationales"].get(mechanism)
     ]
     rows.sort(key=lambda row: seeded_key(0, f"{row['source']}:{row['id']}"))

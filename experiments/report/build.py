@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.report.answer import answer, series_section
+from experiments.report.answer import answer
 from experiments.report.behaviour import behaviour_section
 from experiments.report.dialogues import dialogue_answers, dialogue_sections
 from experiments.report.document import Document
@@ -10,6 +10,7 @@ from experiments.report.gather import gather
 from experiments.report.published import published_section
 from experiments.report.record import caveats, facts, record_section
 from experiments.report.runs import Experiment
+from experiments.report.series_section import series_section
 
 __all__ = ["build"]
 

@@ -11,7 +11,6 @@ from experiments.report.record import caveats
 from experiments.report.runs import Experiment, Run
 from experiments.report.series import SAMPLED
 from metrics.calibration import reliability
-from metrics.estimates import Estimate
 
 __all__ = ["model_card"]
 
@@ -140,13 +139,13 @@ def _evaluation(run: Run) -> str:
     )
     if run.task != "empathy":
         keys = [key for key in run.metrics if key.startswith("test/") and not key.endswith("_majority")]
-        rows = [f"| {words.metric(key.removeprefix('test/'))} | {_entry(run, key)} |" for key in keys]
+        rows = [f"| {words.metric(key.removeprefix('test/'))} | {run.estimate(key)} |" for key in keys]
         return text + "\n".join(["| score | value |", "|---|---|", *rows])
     lines = ["| mechanism | score | value | trivial baseline |", "|---|---|---|---|"]
     for name in run.mechanisms:
         for key in (key for key in _SHOWN if f"test/{name}/{key}" in run.metrics):
             full = f"test/{name}/{key}"
-            cells = [words.mechanism(name), words.metric(key), _entry(run, full), words.number(run.trivial(full))]
+            cells = [words.mechanism(name), words.metric(key), str(run.estimate(full)), words.number(run.trivial(full))]
             lines.append(f"| {' | '.join(cells)} |")
         if (levels := run.levels(name)) is not None:
             right = (levels.predicted == levels.gold).astype(float)
@@ -154,12 +153,6 @@ def _evaluation(run: Run) -> str:
             lines.append(f"| {words.mechanism(name)} | expected calibration error | {words.number(error)} |  |")
     lines.append("\nRationale scores are over words, on rows of level above 0 with an annotated rationale.")
     return text + "\n".join(lines)
-
-
-def _entry(run: Run, key: str) -> str:
-    entry = run.metrics[key]
-    low, high = (float("nan") if entry[end] is None else float(entry[end]) for end in ("low", "high"))
-    return words.interval(Estimate(run.value(key), low, high, int(entry["n"] or 0)))
 
 
 def _limits(run: Run) -> str:

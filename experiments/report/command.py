@@ -29,13 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     if not options.runs and not options.model_card:
         raise UserError("name run folders or experiment folders, or a run for --model_card")
     from experiments.report.build import build
-    from experiments.report.card import model_card
     from experiments.report.document import markdown
     from experiments.report.page import render
     from experiments.report.runs import read_all
 
     out: Path = options.output
-    card = model_card(read_all([options.model_card])[0]) if options.model_card else ""
+    card = _card(options.model_card) if options.model_card else ""
     if options.runs:
         document = build(read_all(options.runs), options.title, options.resamples, options.examples)
         page, text = render(document), markdown(document)
@@ -56,6 +55,16 @@ def main(argv: list[str] | None = None) -> int:
             file.write(card)
         print(out / "model_card.md")
     return 0
+
+
+def _card(folder: Path) -> str:
+    from experiments.report.card import model_card
+    from experiments.report.runs import read_all
+
+    (experiment,) = read_all([folder])
+    if len(experiment.runs) > 1:
+        raise UserError(f"--model_card {folder}: it holds {len(experiment.runs)} runs; name one of {folder / 'runs'}")
+    return model_card(experiment)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from math import isnan
 
 from experiments.report import words
-from experiments.report.document import Answer, Picture, Section, Table
+from experiments.report.document import Answer, Picture, Section
 from experiments.report.gather import conditions
 from experiments.report.published import published
 from experiments.report.runs import Experiment, Run
 from experiments.report.series import unlike
 from inference.responder_table import PUBLISHED, PUBLISHED_PRETRAINED
-from metrics.estimates import Estimate, over_seeds
+from metrics.estimates import over_seeds
+from pages import Table
 
 __all__ = ["dialogue_answers", "dialogue_sections"]
 
@@ -95,15 +96,10 @@ def _section(task: str, title: str, runs: list[Run], experiments: list[Experimen
 
 def _cell(runs: list[Run], key: str) -> str:
     """Mean over seeds; with one seed the run's own interval over test rows."""
-    values = [run.value(key) for run in runs if key in run.metrics]
-    values = [value for value in values if not isnan(value)]
-    if not values:
+    known = [run.estimate(key) for run in runs if not isnan(run.value(key))]
+    if not known:
         return "–"
-    if len(values) > 1:
-        return words.interval(over_seeds(values))
-    entry = next(run.metrics[key] for run in runs if key in run.metrics)
-    low, high = (float("nan") if entry[end] is None else float(entry[end]) for end in ("low", "high"))
-    return words.interval(Estimate(values[0], low, high, 1))
+    return str(known[0] if len(known) == 1 else over_seeds([found.value for found in known]))
 
 
 def _classifiers(runs: list[Run], protocol: dict[str, str]) -> Table:

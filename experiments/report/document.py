@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Answer", "Details", "Document", "Example", "Examples", "Picture", "Section", "Table", "markdown"]
+from pages import Table, markdown_table
 
-
-@dataclass
-class Table:
-    """A table.
-
-    Args:
-        title: What it shows.
-        columns: Column names; the first column names the rows.
-        rows: Cells.
-        note: How to read it.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
+__all__ = ["Answer", "Details", "Document", "Example", "Examples", "Picture", "Section", "markdown"]
 
 
 @dataclass
@@ -156,9 +140,7 @@ def markdown(document: Document) -> str:
 
 def _lines(block: Block) -> list[str]:
     if isinstance(block, Table):
-        rows = [block.columns, ["---"] * len(block.columns), *block.rows]
-        lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-        return [*lines, "", _text(block.note)] if block.note else lines
+        return markdown_table(block, _cell)
     if isinstance(block, Picture):
         return [f"![{_text(block.alt)}](figures/{block.name}.svg)", "", _text(block.note)]
     if isinstance(block, Details):

@@ -63,11 +63,9 @@ def _looks(count: int) -> list[dict[str, Any]]:
 
 
 def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("the report's figures need matplotlib: pip install 'attune[figures]'") from None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, sharex="all", sharey="row")
@@ -81,6 +79,7 @@ def _picture(figure: Any, name: str, title: str, alt: str, note: str) -> Picture
 
 
 def _rules() -> Any:
+    """The look of a figure, for as long as it is drawn."""
     try:
         from matplotlib import rc_context
     except ImportError:

@@ -8,7 +8,8 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 
-from experiments.report.document import Answer, Block, Details, Document, Example, Examples, Picture, Section, Table
+from experiments.report.document import Answer, Block, Details, Document, Example, Examples, Picture, Section
+from pages import Table, frame, links, terms
 
 __all__ = ["render"]
 
@@ -18,21 +19,15 @@ _NUMBER = re.compile(r"[<+−-]?[\d.,]+( %)?|–| ")
 def render(document: Document) -> str:
     """The page, ready to be written to a file."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in document.facts.items())
     answers = "".join(map(_answer, document.answers))
     caveats = "".join(f'<p class="caveat">{escape(caveat)}</p>' for caveat in document.caveats)
-    links = "".join(f'<a href="#part{i}">{escape(part.title)}</a>' for i, part in enumerate(document.sections))
     parts = "".join(_section(part, f"part{i}") for i, part in enumerate(document.sections))
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        'img-src data:">'
-        f"<title>{escape(document.title)}</title><style>{style}</style></head><body><main>"
-        f"<h1>{escape(document.title)}</h1>{caveats}<dl>{facts}</dl>"
+    body = (
+        f"<h1>{escape(document.title)}</h1>{caveats}{terms(document.facts.items())}"
         f'<section class="answer" aria-label="The answer"><h2>The answer</h2>{answers}</section>'
-        f'<nav aria-label="Parts">{links}</nav>{parts}</main></body></html>\n'
+        f'<nav aria-label="Parts">{links(part.title for part in document.sections)}</nav>{parts}'
     )
+    return frame(document.title, style, body, images=True)
 
 
 def _answer(answer: Answer) -> str:
@@ -69,17 +64,17 @@ def _picture(picture: Picture) -> str:
 
 
 def _table(table: Table) -> str:
-    numeric = [
-        column > 0 and all(_NUMBER.match(row[column] or " ") for row in table.rows)
+    cells = table.texts
+    style = [
+        ' class="n"' if column and all(_NUMBER.match(row[column] or " ") for row in cells) else ""
         for column in range(len(table.columns))
     ]
-    style = [' class="n"' if each else "" for each in numeric]
     head = "".join(f'<th scope="col"{style[i]}>{escape(name)}</th>' for i, name in enumerate(table.columns))
     rows = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
         + "".join(f"<td{style[i]}>{_cell(cell)}</td>" for i, cell in enumerate(row) if i)
         + "</tr>"
-        for row in table.rows
+        for row in cells
     )
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report import words
-from experiments.report.document import Section, Table
+from experiments.report.document import Section
 from experiments.report.series import Series
 from metrics.estimates import over_seeds
+from pages import Table
 
 __all__ = ["published", "published_section"]
 
@@ -58,7 +59,7 @@ def _study(series: Series) -> Table:
         for block in (block for block in series.blocks if block.mechanism == mechanism):
             for line in (line for line in block.lines.values() if dose in line.runs):
                 runs = tuple(id(run) for run in line.runs[dose].values())
-                ours[runs] = line.name, words.interval(block.score(line.name, dose, metric))
+                ours[runs] = line.name, str(block.score(line.name, dose, metric))
         told = [score if len(ours) == 1 else f"{name} {score}" for name, score in ours.values()]
         shown = "; ".join(told) or "no such dose"
         what = f"{words.mechanism(mechanism)}, {words.metric(metric)}, {series.dose(dose)}"

@@ -8,8 +8,9 @@ from pathlib import PurePath
 from typing import Any
 
 from experiments.report import words
-from experiments.report.document import Details, Section, Table
+from experiments.report.document import Details, Section
 from experiments.report.runs import Experiment, Run
+from pages import Table
 
 __all__ = ["caveats", "facts", "record_section"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import nan
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from datamodules.records import LEVELS, MECHANISMS
 from errors import DataError
+from experiments.ledger import events
+from metrics.estimates import Estimate
 
 __all__ = ["Experiment", "Levels", "Run", "read_all"]
 
@@ -116,38 +119,40 @@ class Run:
         value = self.metrics[key]["value"] if key in self.metrics else None
         return nan if value is None else float(value)
 
+    def estimate(self, key: str) -> Estimate:
+        """A score that the run has, with its interval over test rows."""
+        entry = self.metrics[key]
+        low, high = (nan if entry[end] is None else float(entry[end]) for end in ("low", "high"))
+        return Estimate(self.value(key), low, high, int(entry["n"] or 0))
+
     def trivial(self, key: str) -> float:
         """The trivial baseline's score under `key`; nan where there is none."""
         return next((self.value(key + end) for end in ("_majority", "_everything") if key + end in self.metrics), nan)
 
-    @cached_property
-    def predictions(self) -> list[dict[str, Any]]:
-        """The test rows of `predictions.jsonl`; empty where there is none."""
+    def predictions(self) -> Iterator[dict[str, Any]]:
+        """The test rows of `predictions.jsonl`, if there is one; read anew each time, for they hold whole texts."""
         file = self.folder / "predictions.jsonl"
         if not file.is_file():
-            return []
+            return
         with file.open(encoding="utf-8") as lines:
             rows = (json.loads(line) for line in lines)
-            return [row for row in rows if row.get("split", "test") == "test"]
+            yield from (row for row in rows if row.get("split", "test") == "test")
 
     def levels(self, mechanism: str) -> Levels | None:
         """The test rows that have a level of the mechanism; None where the run has no predictions of it."""
-        rows = [
-            (f"{row['source']}:{row['id']}", row)
-            for row in self.predictions
-            if mechanism in row["levels"] and row["gold"]["levels"].get(mechanism) in LEVELS
-        ]
-        if not rows:
-            return None
-        rows.sort(key=lambda item: item[0])
-        numbers: dict[Any, int] = {}
-        return Levels(
-            names=tuple(name for name, _ in rows),
-            gold=np.array([row["gold"]["levels"][mechanism] for _, row in rows]),
-            predicted=np.array([row["levels"][mechanism] for _, row in rows]),
-            confidence=np.array([row["probabilities"][mechanism][row["levels"][mechanism]] for _, row in rows]),
-            groups=np.array([numbers.setdefault(_group(name, row), len(numbers)) for name, row in rows]),
-        )
+        return self._levels.get(mechanism)
+
+    @cached_property
+    def _levels(self) -> dict[str, Levels]:
+        found: dict[str, list[tuple[str, int, int, float, Any]]] = defaultdict(list)
+        for row in self.predictions():
+            name = f"{row['source']}:{row['id']}"
+            for mechanism, level in row["levels"].items():
+                gold = row["gold"]["levels"].get(mechanism)
+                if gold in LEVELS:
+                    confidence = row["probabilities"][mechanism][level]
+                    found[mechanism].append((name, gold, level, confidence, _group(name, row)))
+        return {mechanism: _table(rows) for mechanism, rows in found.items()}
 
     def curve(self, key: str) -> tuple[list[float], list[float]]:
         """Steps and values of a key of `metrics.csv`."""
@@ -157,6 +162,19 @@ class Run:
         with file.open(encoding="utf-8", newline="") as lines:
             rows = [(float(row["step"]), float(row[key])) for row in csv.DictReader(lines) if row.get(key)]
         return [step for step, _ in rows], [value for _, value in rows]
+
+
+def _table(rows: list[tuple[str, int, int, float, Any]]) -> Levels:
+    rows.sort(key=lambda row: row[0])
+    names, gold, predicted, confidence, groups = zip(*rows, strict=True)
+    numbers: dict[Any, int] = {}
+    return Levels(
+        names=names,
+        gold=np.array(gold),
+        predicted=np.array(predicted),
+        confidence=np.array(confidence),
+        groups=np.array([numbers.setdefault(group, len(numbers)) for group in groups]),
+    )
 
 
 def _group(name: str, row: Mapping[str, Any]) -> Any:
@@ -260,7 +278,7 @@ def _read_experiment(folder: Path, problems: list[str]) -> Experiment:
         title=str(grid.get("title") or grid["name"]),
         runs=runs,
         factors={
-            point: {name: row[name] for name in grid["factors"] if name in row} | {"seed": row["seed"]}
+            point: {name: row[name] for name in grid.get("factors", ()) if name in row} | {"seed": row["seed"]}
             for point, row in rows.items()
         },
         settings=dict(grid.get("report") or {}),
@@ -272,13 +290,5 @@ def _read_experiment(folder: Path, problems: list[str]) -> Experiment:
 
 def _missing(ledger: Path, done: set[str]) -> dict[str, str]:
     """Points that failed and were not made good."""
-    failed: dict[str, str] = {}
-    if ledger.is_file():
-        for line in ledger.read_text(encoding="utf-8").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # the line being written when the machine stopped
-            if event.get("event") == "failed" and event.get("point") not in done:
-                failed[event["point"]] = str(event.get("error") or "failed").splitlines()[0]
-    return failed
+    failed = (event for event in events(ledger) if event["event"] == "failed" and event["point"] not in done)
+    return {event["point"]: str(event.get("error") or "failed").splitlines()[0] for event in failed}

@@ -21,7 +21,10 @@ from metrics.comparison import Bend, Difference, bend, condition, difference, es
 from metrics.estimates import Estimate, Matched, holm, mcnemar, over_seeds
 from metrics.levels import FloatArray
 
-__all__ = ["Block", "Line", "Series", "unlike"]
+__all__ = ["ALPHA", "Block", "Line", "Series", "unlike"]
+
+ALPHA = 0.05
+"""A difference is shown where its corrected p-value is below."""
 
 SAMPLED = ("level_accuracy", "level_f1_macro", "level_f1_weighted", "level_kappa_quadratic")
 """Scores that are counted anew from predictions, so that differences are paired."""
@@ -144,6 +147,11 @@ class Block:
         """Every line and dose above the line's lowest."""
         return [(name, dose) for name, line in self.lines.items() for dose in line.doses[1:]]
 
+    def compared(self, line: Line, metric: str) -> list[float]:
+        """The doses whose differences are known; the largest of the line is among them, or there is none."""
+        known = [dose for dose in line.doses[1:] if (metric, line.name, dose) in self.holm]
+        return known if line.largest in known else []
+
 
 @dataclass
 class Series:
@@ -185,6 +193,10 @@ class Series:
     def dose(self, dose: float) -> str:
         """A dose in words."""
         return f"{100 * dose:g} %" if self.kind == "substitute" else f"{dose:g} rows"
+
+    def condition(self, line: Line, dose: float) -> str:
+        """A condition above the line's lowest dose in words."""
+        return line.name if self.kind == "conditions" else f"{line.name}, {self.dose(dose)}"
 
     @property
     def runs(self) -> list[Run]:

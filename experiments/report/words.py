@@ -8,7 +8,7 @@ from math import isnan
 from metrics.comparison import Difference
 from metrics.estimates import Estimate
 
-__all__ = ["apart", "gain", "interval", "mechanism", "metric", "number", "p_value", "seeds", "signed"]
+__all__ = ["apart", "gain", "mechanism", "metric", "number", "p_value", "seeds", "signed"]
 
 _METRICS = {
     "level_accuracy": "accuracy",
@@ -46,11 +46,6 @@ def number(value: float, digits: int = 3) -> str:
 def signed(value: float, digits: int = 3) -> str:
     """A difference with its sign."""
     return "–" if isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
-
-
-def interval(found: Estimate) -> str:
-    """A score with its interval."""
-    return str(found)
 
 
 def gain(found: Difference | Estimate, scale: float = 1.0) -> str:

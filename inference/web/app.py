@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from callbacks.rationale_page import MARKUP, marks
 from datamodules.dialogues import Turn
@@ -21,8 +21,10 @@ from microbatches import Batcher
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from pydantic import BaseModel
+    from starlette.responses import Response
 
-    from inference.responder import Response
+    from inference.responder import Response as Written
     from inference.scorer import EmpathyScore, EmpathyScorer
 
 __all__ = ["build_app"]
@@ -35,8 +37,6 @@ _FULL_TALKS = 64
 _ABOUT = """\
 Levels of empathy, rationales and responses by trained models. A research instrument: its answers are estimates, it
 judges no person, and it is no help in a crisis."""
-
-_Out = TypeVar("_Out")
 
 
 def build_app(scorer: EmpathyScorer, talker: Talker | None = None, store: Path | None = None) -> FastAPI:
@@ -51,73 +51,100 @@ def build_app(scorer: EmpathyScorer, talker: Talker | None = None, store: Path |
         A FastAPI application that answers to this machine's own name alone.
     """
     from fastapi import FastAPI
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import HTMLResponse, JSONResponse
-    from fastapi.responses import Response as Part
 
-    pairs: Batcher[tuple[str, str], EmpathyScore] = Batcher(lambda batch: scorer.score(list(batch), 32), 64, 0.004)
-    talks: Batcher[Talk, Response] | None = Batcher(talker.respond, 16, 0.004) if talker else None
-    keep = _Store(store)
+    ends = contextlib.ExitStack()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        pairs.close()
-        if talks:
-            talks.close()
+        with ends:
+            yield
 
     app = FastAPI(
         title="attune", description=_ABOUT, version="1", lifespan=lifespan, docs_url=None, redoc_url=None,
         responses={code: {"model": Failure, "description": said} for code, said in _FAILURES.items()},
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # else errors, which quote, may leave by it
     )  # fmt: skip
     app.add_middleware(Guard)
+    keep = _Store(store)
+    ends.callback(keep.close)
+    _tell_failures(app)
+    ends.callback(_add_score(app, scorer, keep).close)
+    if talker is not None:
+        ends.callback(_add_respond(app, talker, keep).close)
+    _add_parts(app, _parts(scorer, talker, store))
+    return app
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Any, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": "; ".join(map(_problem, error.errors()[:5]))}, 422)
 
-    def refused(status: int, detail: str) -> JSONResponse:
-        return JSONResponse({"detail": detail}, status, {"retry-after": "1"} if status == 503 else None)
+def _add_score(app: FastAPI, scorer: EmpathyScorer, keep: _Store) -> Batcher[tuple[str, str], EmpathyScore]:
+    """Adds `/score` and returns what works for it."""
+    pairs: Batcher[tuple[str, str], EmpathyScore] = Batcher(lambda batch: scorer.score(list(batch), 32), 64, 0.004)
 
     @app.post("/score", response_model=ScoreAnswer, summary="Levels, probabilities and rationales of pairs")
     async def score(request: ScoreRequest) -> Any:
         if pairs.waiting + len(request.pairs) > _FULL:
-            return refused(503, "too many pairs wait; try again in a second")
-        asked = (pairs.submit((pair.seeker_post, pair.response_post)) for pair in request.pairs)
-        found = await asyncio.gather(*asked)
+            return _refused(503, "too many pairs wait; try again in a second")
+        found = await asyncio.gather(*(pairs.submit((pair.seeker_post, pair.response_post)) for pair in request.pairs))
         answer = ScoreAnswer(scores=[Score.model_validate(vars(one)) for one in found])
-        keep("score", request.model_dump(), answer.model_dump())
+        keep("score", request, answer)
         return answer
 
-    if talker is not None and talks is not None:
+    return pairs
 
-        @app.post("/respond", response_model=RespondAnswer, summary="What a supporter could say next")
-        async def respond(request: RespondRequest) -> Any:
-            wanted = request.policy or talker.default
-            policy = next((name for name in talker.policies if name == wanted), None)
-            if policy is None:
-                return refused(422, f"policy: not served here; there are {', '.join(talker.policies)}")
-            if request.strategy is not None and request.strategy not in talker.labels:
-                known = ", ".join(talker.labels) or "none: the responder was trained without tags"
-                return refused(422, f"strategy: unknown to this responder; it knows {known}")
-            if talks.waiting >= _FULL_TALKS:
-                return refused(503, "too many turns wait; try again in a second")
-            turns = [Turn(turn.speaker, turn.text, place=place) for place, turn in enumerate(request.turns)]
-            found = await talks.submit(Talk(turns, policy, request.strategy, request.seed))
-            answer = RespondAnswer(**vars(found), policy="override" if request.strategy else policy)
-            keep("respond", request.model_dump(), answer.model_dump())
-            return answer
 
-    parts = _parts(scorer, talker, store)
+def _add_respond(app: FastAPI, talker: Talker, keep: _Store) -> Batcher[Talk, Written]:
+    """Adds `/respond` and returns what works for it."""
+    talks: Batcher[Talk, Written] = Batcher(talker.respond, 16, 0.004)
 
-    @app.get("/{name:path}", include_in_schema=False)
+    @app.post("/respond", response_model=RespondAnswer, summary="What a supporter could say next")
+    async def respond(request: RespondRequest) -> Any:
+        wanted = request.policy or talker.default
+        policy = next((name for name in talker.policies if name == wanted), None)
+        if policy is None:
+            return _refused(422, f"policy: not served here; there are {', '.join(talker.policies)}")
+        if request.strategy is not None and request.strategy not in talker.labels:
+            known = ", ".join(talker.labels) or "none: the responder was trained without tags"
+            return _refused(422, f"strategy: unknown to this responder; it knows {known}")
+        if talks.waiting >= _FULL_TALKS:
+            return _refused(503, "too many turns wait; try again in a second")
+        turns = [Turn(turn.speaker, turn.text, place=place) for place, turn in enumerate(request.turns)]
+        found = await talks.submit(Talk(turns, policy, request.strategy, request.seed))
+        answer = RespondAnswer(**vars(found), policy="override" if request.strategy else policy)
+        keep("respond", request, answer)
+        return answer
+
+    return talks
+
+
+def _add_parts(app: FastAPI, parts: dict[str, tuple[str, str]]) -> None:
+    """Adds everything that is read; see `_parts`."""
+    from fastapi.responses import HTMLResponse
+    from fastapi.responses import Response as Part
+
+    @app.get("/{name:path}", include_in_schema=False, response_model=None)
     async def part(name: str) -> Part:
         if name not in parts:
-            return refused(404, "there is no such page; / is the page, /docs describes the endpoints")
+            return _refused(404, "there is no such page; / is the page, /docs describes the endpoints")
         kind, text = parts[name]
         return HTMLResponse(text) if kind == "html" else Part(text, media_type=kind)
 
-    return app
+
+def _tell_failures(app: FastAPI) -> None:
+    """Answers requests that can't be read, or that the server fails at, with a `detail` that quotes nothing."""
+    from fastapi.exceptions import RequestValidationError
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Any, error: RequestValidationError) -> Response:
+        return _refused(422, "; ".join(map(_problem, error.errors()[:5])))
+
+    @app.exception_handler(Exception)
+    async def failed(_: Any, error: Exception) -> Response:
+        return _refused(500, _FAILURES[500])
+
+
+def _refused(status: int, detail: str) -> Response:
+    from fastapi.responses import JSONResponse
+
+    return JSONResponse({"detail": detail}, status, {"retry-after": "1"} if status == 503 else None)
 
 
 _FAILURES = {
@@ -125,6 +152,7 @@ _FAILURES = {
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     422: "A field is missing, unknown, or out of its bounds; the text says which.",
+    500: "The server failed; its standard error says why.",
     503: "Too much is waiting.",
 }
 
@@ -168,8 +196,22 @@ class _Store:
     def __init__(self, path: Path | None) -> None:
         self._file = path.open("a", encoding="utf-8") if path else None
 
-    def __call__(self, what: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
+    def __call__(self, what: str, request: BaseModel, answer: BaseModel) -> None:
+        """Appends a line.
+
+        Args:
+            what: The endpoint's name.
+            request: What was asked; its fields stand in the line.
+            answer: What was answered.
+        """
         if self._file:
-            entry = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "what": what, **request, "answer": answer}
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            entry = {"at": at, "what": what, **request.model_dump(), "answer": answer.model_dump()}
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file:
+            with contextlib.suppress(OSError):  # what can't be written was told to whoever asked
+                self._file.close()

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.dialogues import Turn
-from inference.policies import build_policy
+from inference.policies import ClassifierPolicy, build_policy
 from inference.responder import Responder, Response, TurnAsked
 from inference.scorer import Device
+from inference.strategist import Strategist
 from lightning_modules.choices import POLICIES, PolicyName
+from microbatches import in_groups
 
 __all__ = ["Talk", "Talker"]
 
-_UNAIDED = ("random", "random_prior", "model")
+_TAGGED = ("random", "random_prior")
 _AIDED = ("classifier", "classifier_sampled")
 
 
@@ -51,17 +52,18 @@ class Talker:
 
     def __init__(self, run: str | Path, classifier: str | Path | None = None, device: Device = "auto") -> None:
         plain = Responder.load(run, build_policy("none"), device=device)
-        tagged = bool(plain.network.spec.tag_ids)
-        fitting: list[PolicyName] = [
-            name
-            for name in POLICIES
-            if name == "none" or (name in _UNAIDED and tagged) or (name in _AIDED and classifier is not None)
-        ]
-        self.labels: list[str] = list(plain.network.spec.labels) if tagged else []
+        spec = plain.network.spec
+        tagged = bool(spec.tag_ids)
+        fits = {"none": True, "model": tagged and spec.tag_in_loss}
+        fits |= dict.fromkeys(_TAGGED, tagged) | dict.fromkeys(_AIDED, classifier is not None)
+        self.labels: list[str] = list(spec.labels) if tagged else []
+        strategist = Strategist.load_next(classifier, device) if classifier is not None else None
         self._responders: dict[PolicyName, Responder] = {}
-        for name in fitting:
-            needed = classifier if name in _AIDED else None
-            self._responders[name] = plain.with_policy(build_policy(name, classifier=needed, device=device))
+        for name in (name for name in POLICIES if fits.get(name)):
+            policy = build_policy(name, classifier=classifier if name in _AIDED else None)
+            if isinstance(policy, ClassifierPolicy):
+                policy.strategist = strategist
+            self._responders[name] = plain.with_policy(policy)
 
     @property
     def policies(self) -> list[PolicyName]:
@@ -75,16 +77,11 @@ class Talker:
 
     def respond(self, talks: Sequence[Talk]) -> list[Response]:
         """A response each, whatever else is asked for at the same time."""
-        places: dict[PolicyName, list[int]] = defaultdict(list)
-        for place, talk in enumerate(talks):
-            places[talk.policy].append(place)
-        found: dict[int, Response] = {}
-        for policy, members in places.items():
-            asked = [
-                TurnAsked(_key(talks[place]), talks[place].turns, strategy=talks[place].strategy) for place in members
-            ]
-            found |= dict(zip(members, self._responders[policy].respond(asked), strict=True))
-        return [found[place] for place in range(len(talks))]
+        return in_groups(talks, lambda talk: talk.policy, self._respond)
+
+    def _respond(self, policy: PolicyName, talks: Sequence[Talk]) -> list[Response]:
+        asked = [TurnAsked(_key(talk), talk.turns, strategy=talk.strategy) for talk in talks]
+        return self._responders[policy].respond(asked)
 
 
 def _key(talk: Talk) -> str:

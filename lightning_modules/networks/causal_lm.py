@@ -1,6 +1,6 @@
 """A causal language model that reads packed rows and knows strategy tags, and its loss.
 
-Legend: B rows, P lines of packed rows, T tokens, V vocabulary, K labels.
+Legend: B rows, P lines of packed rows, T tokens, V vocabulary, K labels, N places.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["TokenLosses", "add_tags", "attention_mask", "packed_logits", "token_losses"]
+__all__ = ["TokenLosses", "add_tags", "attention_mask", "logits_at", "token_losses"]
 
 
 class TokenLosses(NamedTuple):
@@ -50,51 +50,66 @@ def attention_mask(members: Tensor, dtype: torch.dtype) -> Tensor:
     return blocked[:, None]
 
 
-def packed_logits(model: nn.Module, ids: Tensor, positions: Tensor, members: Tensor) -> Tensor:
-    """Logits of packed rows, each as if it stood alone.
+def logits_at(model: Any, ids: Tensor, positions: Tensor, members: Tensor, places: Tensor) -> Tensor:
+    """Logits at some places of packed rows, each row as if it stood alone.
+
+    The vocabulary is the widest layer of all, and most tokens are context: it is computed at the places alone, by
+    handing the model's own output layer those states and no others.
 
     Args:
         model: A Hugging Face causal language model.
         ids: int64 [P, T].
         positions: int64 [P, T], places within the row.
         members: int64 [P, T], see `attention_mask`.
+        places: int64 [N], flat indices into [P, T].
 
     Returns:
-        [P, T, V].
+        [N, V].
     """
+
+    def choose(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return inputs[0].flatten(0, 1)[places][None], *inputs[1:]  # [1, N, D]
+
     kind = ids.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else _float_type(model)
     mask = attention_mask(members, dtype)
-    logits: Tensor = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    return logits
+    hook = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        logits: Tensor = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    finally:
+        hook.remove()
+    assert logits.shape[:2] == (1, len(places)), "the language model doesn't use its output layer"
+    return logits[0]
 
 
 def _float_type(model: nn.Module) -> torch.dtype:
     return next(values.dtype for values in model.parameters() if values.is_floating_point())
 
 
-def token_losses(logits: Tensor, labels: Tensor, members: Tensor, tag_ids: Tensor, count: int) -> TokenLosses:
+def token_losses(
+    model: Any, ids: Tensor, positions: Tensor, members: Tensor, labels: Tensor, tag_ids: Tensor, count: int
+) -> TokenLosses:
     """Cross-entropy of the next token, summed by row, tags apart from responses.
 
     Args:
-        logits: [P, T, V].
-        labels: int64 [P, T], -100 where a token doesn't count.
+        model: A Hugging Face causal language model.
+        ids: int64 [P, T].
+        positions: int64 [P, T], places within the row.
         members: int64 [P, T], the row of each token.
+        labels: int64 [P, T], -100 where a token doesn't count; never at the first of a line.
         tag_ids: int64 [K], token ids of the tags.
         count: B.
     """
-    targets = labels[:, 1:].flatten()  # the logits at t are about the token at t + 1
-    losses = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets, ignore_index=-100, reduction="none")
-    known = (targets != -100).to(losses.dtype)
+    counted = (labels.flatten() != -100).nonzero().flatten()
+    targets, owners = labels.flatten()[counted], members.flatten()[counted]
+    logits = logits_at(model, ids, positions, members, counted - 1)  # those at t are about the token at t + 1
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
     is_tag = torch.isin(targets, tag_ids).to(losses.dtype)
-    owners = members[:, 1:].flatten().clamp(min=0)
 
     def by_row(values: Tensor) -> Tensor:
         return torch.zeros(count, dtype=losses.dtype, device=losses.device).index_add(0, owners, values)
 
-    return TokenLosses(
-        by_row(losses * (1 - is_tag)), by_row(known * (1 - is_tag)), by_row(losses * is_tag), by_row(is_tag)
-    )
+    return TokenLosses(by_row(losses * (1 - is_tag)), by_row(1 - is_tag), by_row(losses * is_tag), by_row(is_tag))
 
 
 def add_tags(model: Any, words: Sequence[Sequence[int]]) -> list[int]:

@@ -93,6 +93,26 @@ class _RowSampler:
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
+def _warpers(options: Decoding, draws: Tensor, start: int) -> Any:
+    """What changes the scores of each new token, in this order; nothing where the likeliest token is taken."""
+    from transformers.generation.logits_process import (
+        LogitsProcessorList,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    warpers = LogitsProcessorList()
+    if options.sample:
+        warpers.append(TemperatureLogitsWarper(options.temperature))
+        if options.top_k:
+            warpers.append(TopKLogitsWarper(options.top_k))
+        if options.top_p < 1:
+            warpers.append(TopPLogitsWarper(options.top_p))
+        warpers.append(_RowSampler(draws, start))
+    return warpers
+
+
 @torch.inference_mode()
 def generate(
     model: Any,
@@ -119,12 +139,6 @@ def generate(
         The new token ids of each prompt, without the end token; at least one each.
     """
     from transformers import GenerationConfig
-    from transformers.generation.logits_process import (
-        LogitsProcessorList,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
 
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), end_id, dtype=torch.int64)
@@ -132,14 +146,6 @@ def generate(
     for row, prompt in enumerate(prompts):  # padding on the left, told from true end tokens by the mask alone
         ids[row, longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
         mask[row, longest - len(prompt) :] = 1
-    warpers = LogitsProcessorList()
-    if options.sample:
-        warpers.append(TemperatureLogitsWarper(options.temperature))
-        if options.top_k:
-            warpers.append(TopKLogitsWarper(options.top_k))
-        if options.top_p < 1:
-            warpers.append(TopPLogitsWarper(options.top_p))
-        warpers.append(_RowSampler(_draws(options.seed, keys, max_new_tokens), longest))
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         num_beams=options.beams,
@@ -154,7 +160,10 @@ def generate(
     )
     device = next(model.parameters()).device
     written = model.generate(
-        input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config, logits_processor=warpers
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        generation_config=config,
+        logits_processor=_warpers(options, _draws(options.seed, keys, max_new_tokens), longest),
     )
     rows = written[:, longest:].tolist()
     return [row[: row.index(end_id)] if end_id in row else row for row in rows]

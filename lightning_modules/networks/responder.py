@@ -18,7 +18,7 @@ from datamodules.batching import pad, token_mask
 from datamodules.contexts import ResponderFormat
 from datamodules.dialogue_batches import ResponderBatch
 from errors import UserError
-from lightning_modules.networks.causal_lm import TokenLosses, add_tags, packed_logits, token_losses
+from lightning_modules.networks.causal_lm import TokenLosses, add_tags, logits_at, token_losses
 from lightning_modules.networks.decoding import Decoding, generate
 from pretrained import build_causal_lm, load_causal_lm
 
@@ -202,10 +202,17 @@ class ResponderNetwork(nn.Module):
             add_tags(model, [[0]] * len(spec.tag_ids))
         return cls(spec, model)
 
+    @property
+    def body(self) -> nn.Module:
+        """The language model below its output layer: what can be compiled, as `logits_at` reaches between the two."""
+        whole = self.model.get_base_model() if self.spec.lora is not None else self.model
+        body: nn.Module = whole.base_model
+        return body
+
     def losses(self, batch: ResponderBatch) -> TokenLosses:
         """Negative log-likelihoods of a batch's rows."""
-        logits = packed_logits(self.model, batch["ids"], batch["positions"], batch["members"])
-        return token_losses(logits, batch["labels"], batch["members"], self.tag_ids, len(batch["rows"]))
+        packed = batch["ids"], batch["positions"], batch["members"]
+        return token_losses(self.model, *packed, batch["labels"], self.tag_ids, len(batch["rows"]))
 
     @torch.inference_mode()
     def tag_probabilities(self, prompts: Sequence[IntArray]) -> Tensor:
@@ -223,9 +230,9 @@ class ResponderNetwork(nn.Module):
         mask = token_mask(prompts)  # [B, T]
         places = torch.arange(mask.shape[1]).expand_as(mask)
         members = torch.where(mask, torch.arange(len(prompts))[:, None], -1)
-        ids = pad(prompts, 0)
-        logits = packed_logits(self.model, ids.to(device), places.to(device), members.to(device))
-        return logits[torch.arange(len(prompts)), mask.sum(dim=1).to(device) - 1].double().cpu()
+        last = torch.arange(len(prompts)) * mask.shape[1] + mask.sum(dim=1) - 1
+        packed = pad(prompts, 0).to(device), places.to(device), members.to(device)
+        return logits_at(self.model, *packed, last.to(device)).double().cpu()
 
     def write(
         self,

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from datamodules.contexts import ResponderFormat, TurnEncoder, take_window
 from datamodules.dialogue_batches import ResponderCollator, pack
-from lightning_modules.networks.causal_lm import add_tags, attention_mask, packed_logits, token_losses
+from lightning_modules.networks.causal_lm import add_tags, attention_mask, logits_at, token_losses
 from lightning_modules.networks.decoding import Decoding, generate, uniform_of
 from lightning_modules.networks.responder import (
     Lora,
@@ -43,10 +43,8 @@ def rows(form, label=None):
 
 
 def losses(model, batch, tags=()):
-    logits = packed_logits(model, batch["ids"], batch["positions"], batch["members"])
-    return token_losses(
-        logits, batch["labels"], batch["members"], torch.tensor(tags, dtype=torch.int64), len(batch["rows"])
-    )
+    packed = (batch[key] for key in ("ids", "positions", "members", "labels"))
+    return token_losses(model, *packed, torch.tensor(tags, dtype=torch.int64), len(batch["rows"]))
 
 
 def collate(inputs, packed):
@@ -91,6 +89,17 @@ def test_packed_loss_and_gradient_equal_unpacked(implementation):
     for one, other in zip(*(gradients for _, gradients in outcomes), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     assert outcomes[0][0].tag_tokens.tolist() == [1, 1, 1, 1]
+
+
+def test_the_vocabulary_is_computed_where_it_is_wanted():
+    model, _ = tiny()
+    batch = collate(rows(reader()), packed=True)
+    packed = [batch[key] for key in ("ids", "positions", "members")]
+    lines, length = packed[0].shape
+    everywhere = logits_at(model, *packed, torch.arange(lines * length))
+    places = torch.tensor([length + 3, 2])
+    torch.testing.assert_close(logits_at(model, *packed, places), everywhere[places])
+    assert model(input_ids=packed[0]).logits.shape == (lines, length, 300)  # nothing of it stays
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=30))

@@ -7,8 +7,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from datamodules.batching import EvaluationBatches, PairCollator, TrainBatches
+from datamodules.batching import EvaluationBatches, TrainBatches
 from datamodules.mixing import augment, draw_ratio, substitute
+from datamodules.pair_batches import PairCollator
 from datamodules.records import MECHANISMS, Pair
 from datamodules.sources.placing import place_all
 from datamodules.spans import labels_to_spans, published_labels

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,76 +19,27 @@ from jsonargparse.typing import PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.checkpoint_file import CheckpointFile
-from callbacks.curve import CurveLogger
 from callbacks.predictions import PredictionWriter
 from callbacks.progress import progress
-from callbacks.run_record import RunRecord, environment
+from callbacks.run_record import RunRecord
 from callbacks.step_checkpoint import StepCheckpoint
 from callbacks.step_seed import StepSeed
 from datamodules.files import replacing
 from errors import UserError
 from lightning_modules.checkpoints import BEST, LAST, find_checkpoint, read_checkpoint, run_of
+from training.arguments import one_line, said_to_user, with_lists, with_run_config
+from training.loggers import LoggerChoice, build_loggers, close_wandb
+from training.run_folder import base_name, claim_folder
 
 __all__ = ["TrainingCLI", "main"]
 
 _FOLDER = "ATTUNE_RUN_FOLDER"
 """Where the first process tells the processes that Lightning starts which folder it claimed."""
 
-LoggerChoice = Literal["csv", "tensorboard", "wandb"]
 CheckpointChoice = Literal["best", "last"]
-
-
-def claim_folder(runs: Path, name: str | None, base: str) -> Path:
-    """Makes a new run folder.
-
-    Args:
-        runs: Where runs are kept.
-        name: The run's name; None: `base` with the first free number behind it.
-        base: The config's name.
-
-    Returns:
-        The folder, which this call created.
-
-    Raises:
-        UserError: The named folder exists; a run is never overwritten.
-    """
-    runs.mkdir(parents=True, exist_ok=True)
-    if name is not None:
-        try:
-            (runs / name).mkdir()
-        except FileExistsError:
-            raise UserError(
-                f"--run_name {name}: {runs / name} exists and is not overwritten; choose another name, or continue it "
-                f"with --ckpt_path {runs / name}"
-            ) from None
-        return runs / name
-    number = 1
-    while True:
-        try:
-            (runs / f"{base}-{number}").mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return runs / f"{base}-{number}"
-
-
-def _config_name(paths: list[str]) -> str:
-    """A run's base name: of the last config file, or of the run that the file belongs to."""
-    if not paths:
-        return "run"
-    last = Path(paths[-1])
-    return re.sub(r"-\d+$", "", last.resolve().parent.name) if last.name == "config.yaml" else last.stem
-
-
-_FRAME = re.compile(
-    r"Does not validate|Subtypes:|Errors:|Given value|Problem with|Expected a path but|Expected a <class 'NoneType'>"
-    r"|Subclass types expect|an? (class path|dict)\b"
-)
-"""Lines of jsonargparse's messages that hold the others together, and say nothing."""
 
 
 class TrainingCLI(LightningCLI):
@@ -184,7 +133,7 @@ class TrainingCLI(LightningCLI):
         if getattr(rank_zero_only, "rank", 0) != 0:
             return Path(os.environ.get(_FOLDER) or Path(options.runs, options.run_name or ""))
         runs = Path(options.runs)
-        base = _config_name([str(path) for path in options.config or []])
+        base = base_name([str(path) for path in options.config or []])
         folder = self._continued(options, runs)
         if folder is None:
             folder = claim_folder(runs, options.run_name, base)
@@ -228,7 +177,7 @@ class TrainingCLI(LightningCLI):
                 kwargs["enable_checkpointing"] = False
         kwargs["default_root_dir"] = str(self.folder)
         if trainer.get("logger") in (None, True):
-            kwargs["logger"] = self._loggers(options)
+            kwargs["logger"] = build_loggers(options.logger, self.record, options.project, self._plain_config())
         kwargs["plugins"] = [*(trainer.get("plugins") or []), CheckpointFile()]
         kwargs["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
         return super().instantiate_trainer(**kwargs)
@@ -253,41 +202,6 @@ class TrainingCLI(LightningCLI):
                 )
             )
         return callbacks
-
-    def _loggers(self, options: Namespace) -> list[Logger]:
-        loggers: list[Logger] = [CurveLogger(self.folder)]
-        if options.logger == "tensorboard":
-            from lightning.pytorch.loggers import TensorBoardLogger
-
-            loggers.append(TensorBoardLogger(str(self.folder), name="", version="tensorboard"))
-        elif options.logger == "wandb":
-            loggers.append(self._wandb(options))
-        return loggers
-
-    def _wandb(self, options: Namespace) -> Logger:
-        """W&B without what it takes on its own: console, code, git, host; the configuration under one key."""
-        import wandb
-        from lightning.pytorch.loggers import WandbLogger
-
-        settings = wandb.Settings(
-            console="off", disable_code=True, save_code=False, disable_git=True, x_disable_meta=True,
-            x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False, host="",
-        )  # fmt: skip
-        told = {"config": self._plain_config(), "environment": environment()}
-        logger = WandbLogger(
-            name=self.folder.name,
-            save_dir=str(self.folder),
-            project=options.project,
-            offline=os.environ.get("WANDB_MODE") == "offline",
-            settings=settings,
-            config={"attune": told},
-        )
-
-        def tell(manifest: Mapping[str, Any]) -> None:
-            logger.experiment.config.update({"attune": {**told, "manifest": manifest}}, allow_val_change=True)
-
-        self.record.tell = tell
-        return logger
 
     def _plain_config(self) -> dict[str, Any]:
         parser = self._parser(self.subcommand)
@@ -323,45 +237,6 @@ class TrainingCLI(LightningCLI):
         self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=path, verbose=False)
 
 
-def _config_files(argv: list[str]) -> list[str]:
-    """What stands behind `--config`, each time that it is given."""
-    files = []
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config"):
-            files.append(value if equals else after)
-    return files
-
-
-def _with_run_config(argv: list[str]) -> list[str]:
-    """`--ckpt_path RUN` without `--config` takes the run's own configuration."""
-    if _config_files(argv):
-        return argv
-    for place, word in enumerate(argv):
-        name, _, value = word.partition("=")
-        if name == "--ckpt_path":
-            value = value or (argv[place + 1] if place + 1 < len(argv) else "")
-            run = run_of(find_checkpoint(value)) if value and value != "last" else None
-            if run is not None:
-                return [argv[0], "--config", str(run / "config.yaml"), *argv[1:]]
-    return argv
-
-
-def _with_lists(argv: list[str]) -> list[str]:
-    """`--data.esconv A B`: several files become the list that the option takes."""
-    words: list[str] = []
-    files: list[str] = []
-    for word in reversed(argv):
-        if word.startswith("-"):
-            several = word in ("--data.esconv", "--data.synthetic", "--data.clinical") and len(files) > 1
-            words += [json.dumps(files[::-1])] if several else files
-            words.append(word)
-            files = []
-        else:
-            files.append(word)
-    return [*files[::-1], *reversed(words)]
-
-
 def _quiet() -> None:
     """Keeps Lightning's advice and advertising off the screen; what matters is printed by the run record."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
@@ -374,43 +249,6 @@ def _quiet() -> None:
         r".*Total length of `?(DataLoader|list|CombinedLoader).*", r".*is_gradient_checkpointing.*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
-
-
-def _one_line(error: ArgumentError, argv: list[str]) -> str:
-    """The part of jsonargparse's message that tells a person what to change: the option, and what is wrong with it."""
-    text = str(error)
-    option = ".".join(re.findall(r'Parser key "([^"]+)"', text))
-    lines = [line.strip(" -") for line in re.sub(r'Parser key "[^"]+":', "", text).splitlines()]
-    reasons = [line for line in lines if line and not _FRAME.match(line)]
-    chosen = next((line for line in reasons if not line.startswith("Expected")), reasons[0])
-    given = re.search(r"Given value: (.*)", text)
-    if chosen.startswith("Expected") and given and "Got" not in chosen:
-        chosen += f". Got value: {given[1]}"
-    chosen = chosen.replace("Expected a typing.Literal", "Expected one of ")
-    chosen = re.sub(r"a <class '(?:\w+\.)*(\w+)'>", r"\1", chosen)
-    if "parsing config" in text or "Unexpected config" in text:
-        return f"{' or '.join(_config_files(argv))}: {' '.join(text.split())}"
-    if "not accept" in text or "unrecognized" in text:
-        classes = re.findall(r"Problem with given class_path '([^']+)'", text)
-        lists = f"--{option.split('.')[0]}.help {classes[0]}" if classes else "--help"
-        chosen += f"; python cli.py {argv[0]} {lists} lists the options"
-    elif "are required" in text:
-        chosen += "; a config brings them: --config configs/empathy.yaml"
-    return f"--{option}: {chosen}" if option else chosen
-
-
-def _said_to_user(error: BaseException) -> UserError | None:
-    """The message to the user that jsonargparse wrapped into an error of its own, if there is one."""
-    reason: BaseException | None = error
-    while reason is not None and not isinstance(reason, UserError):
-        reason = reason.__cause__ or reason.__context__
-    return reason
-
-
-def _close_tracker() -> None:
-    """Ends a W&B run, which would otherwise be written out at exit and taken up by the next run of this process."""
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 def main(argv: list[str]) -> int:
@@ -427,7 +265,7 @@ def main(argv: list[str]) -> int:
     """
     _quiet()
     torch.set_float32_matmul_precision("high")
-    argv = _with_run_config(_with_lists(argv))
+    argv = with_run_config(with_lists(argv))
     parser_kwargs = {"exit_on_error": False, "allow_abbrev": False}
     try:
         cli = TrainingCLI(
@@ -448,9 +286,9 @@ def main(argv: list[str]) -> int:
             args=argv,
         )
     except ArgumentError as error:
-        raise UserError(_one_line(error, argv)) from None
+        raise UserError(one_line(error, argv)) from None
     except ValueError as error:
-        raise _said_to_user(error) or error from None
+        raise said_to_user(error) or error from None
     except MisconfigurationException as error:
         raise UserError(str(error)) from None
     except SystemExit:  # Lightning's answer to Ctrl+C
@@ -459,7 +297,7 @@ def main(argv: list[str]) -> int:
             print(f"interrupted; go on with --ckpt_path {begun}", file=sys.stderr)
         raise
     finally:
-        _close_tracker()
+        close_wandb()
         folder = os.environ.pop(_FOLDER, None)
         if folder is not None:
             with suppress(OSError):  # it holds something, as a rule
