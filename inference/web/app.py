@@ -15,6 +15,7 @@ from callbacks.rationale_page import MARKUP, marks
 from datamodules.dialogues import Turn
 from datamodules.records import LEVEL_NAMES, MECHANISMS
 from inference.web.guard import Guard
+from inference.web.memory import giving_back
 from inference.web.models import Failure, RespondAnswer, RespondRequest, Score, ScoreAnswer, ScoreRequest
 from inference.web.talking import Talk, Talker
 from microbatches import Batcher
@@ -77,7 +78,9 @@ def build_app(scorer: EmpathyScorer, talker: Talker | None = None, store: Path |
 
 def _add_score(app: FastAPI, scorer: EmpathyScorer, keep: _Store) -> Batcher[tuple[str, str], EmpathyScore]:
     """Adds `/score` and returns what works for it."""
-    pairs: Batcher[tuple[str, str], EmpathyScore] = Batcher(lambda batch: scorer.score(list(batch), 32), 64, 0.004)
+    pairs: Batcher[tuple[str, str], EmpathyScore] = Batcher(
+        giving_back(lambda batch: scorer.score(list(batch), 32)), 64, 0.004
+    )
 
     @app.post("/score", response_model=ScoreAnswer, summary="Levels, probabilities and rationales of pairs")
     async def score(request: ScoreRequest) -> Any:
@@ -93,7 +96,7 @@ def _add_score(app: FastAPI, scorer: EmpathyScorer, keep: _Store) -> Batcher[tup
 
 def _add_respond(app: FastAPI, talker: Talker, keep: _Store) -> Batcher[Talk, Written]:
     """Adds `/respond` and returns what works for it."""
-    talks: Batcher[Talk, Written] = Batcher(talker.respond, 16, 0.004)
+    talks: Batcher[Talk, Written] = Batcher(giving_back(talker.respond), 16, 0.004)
 
     @app.post("/respond", response_model=RespondAnswer, summary="What a supporter could say next")
     async def respond(request: RespondRequest) -> Any:
