@@ -250,6 +250,16 @@ def test_predictions_that_are_not_those_of_the_scores_are_refused(tmp_path):
     assert "predictions.jsonl hold unlike rows; predict again" in ran.err
 
 
+def test_predictions_that_were_cut_off_are_named_with_their_line(tmp_path):
+    folder = make_run(tmp_path / "cut-12")
+    file = folder / "predictions.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:3]) + lines[3][:40])
+    ran = run("report", folder, "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert f"{file}, line 4: not whole; predict again" in ran.err
+
+
 def test_two_unlike_runs_of_one_place_are_refused(tmp_path):
     folders = [make_run(tmp_path / name, added=30, skill=skill) for name, skill in (("a-12", 0.5), ("b-12", 0.9))]
     ran = run("report", *folders, "--output", tmp_path / "out")

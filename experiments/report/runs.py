@@ -130,13 +130,22 @@ class Run:
         return next((self.value(key + end) for end in ("_majority", "_everything") if key + end in self.metrics), nan)
 
     def predictions(self) -> Iterator[dict[str, Any]]:
-        """The test rows of `predictions.jsonl`, if there is one; read anew each time, for they hold whole texts."""
+        """The test rows of `predictions.jsonl`, if there is one; read anew each time, for they hold whole texts.
+
+        Raises:
+            DataError: A line is cut off or isn't JSON.
+        """
         file = self.folder / "predictions.jsonl"
         if not file.is_file():
             return
         with file.open(encoding="utf-8") as lines:
-            rows = (json.loads(line) for line in lines)
-            yield from (row for row in rows if row.get("split", "test") == "test")
+            for number, line in enumerate(lines, 1):
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise DataError([f"{file}, line {number}: not whole; predict again"]) from error
+                if row.get("split", "test") == "test":
+                    yield row
 
     def levels(self, mechanism: str) -> Levels | None:
         """The test rows that have a level of the mechanism; None where the run has no predictions of it."""
