@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules.dialogue_splits import DialogueSplit, published_parts
-from datamodules.dialogues import Dialogue, from_pair
+from datamodules.dialogues import Dialogue, from_pair, merge_turns
 from datamodules.records import Source
 from datamodules.sources.dialogue_rows import read_dialogues
 from datamodules.sources.epitome import read_epitome
@@ -46,7 +46,7 @@ def read_sources(
     Args:
         files: Source -> files, or folders of Reddit.
         split: Names further ESConv files, and may place ESConv's dialogues.
-        merge: Join consecutive turns of one speaker in ESConv's dialogues.
+        merge: Join consecutive turns of one speaker; see `merge_turns`. Reports then have the count `merged_turns`.
         categories: The categories of the scheme in use.
 
     Raises:
@@ -56,12 +56,14 @@ def read_sources(
     reports: list[dict[str, Any]] = []
     placed: dict[str, SplitName] = {}
     problems: list[str] = []
-    for part, read in _readers(files, split, merge, categories):
+    for part, read in _readers(files, split, categories):
         try:
             dialogues, report = read()
         except DataError as error:
             problems += error.problems
             continue
+        if merge:
+            report.counts["merged_turns"] = sum(map(_merge, dialogues))
         found += dialogues
         reports.append(asdict(report))
         if part is not None and split.by_files:
@@ -78,8 +80,14 @@ def read_sources(
     return DialogueSources(sorted(found, key=lambda dialogue: dialogue.uid), reports, placed)
 
 
+def _merge(dialogue: Dialogue) -> int:
+    before = len(dialogue.turns)
+    dialogue.turns = merge_turns(dialogue.turns)
+    return before - len(dialogue.turns)
+
+
 def _readers(
-    files: Mapping[Source, Sequence[str]], split: DialogueSplit, merge: bool, categories: Collection[str]
+    files: Mapping[Source, Sequence[str]], split: DialogueSplit, categories: Collection[str]
 ) -> Iterator[tuple[SplitName | None, Callable[[], _Read]]]:
     parts: dict[SplitName, Sequence[str]] = {
         "train": files["esconv"],
@@ -89,7 +97,7 @@ def _readers(
     several = sum(map(len, parts.values())) > 1
     for part, paths in parts.items():
         for path in map(Path, paths):
-            yield part, partial(read_esconv, path, merge=merge, prefix=f"{path.stem}-" if several else "")
+            yield part, partial(read_esconv, path, prefix=f"{path.stem}-" if several else "")
     for folder in files["reddit"]:
         yield None, partial(_read_reddit, Path(folder))
     own: tuple[Source, ...] = ("clinical", "synthetic")

@@ -20,6 +20,7 @@ __all__ = [
     "Turn",
     "canonical_strategy",
     "from_pair",
+    "merge_turns",
     "turn_problems",
 ]
 
@@ -114,6 +115,22 @@ def from_pair(pair: Pair) -> Dialogue:
         Turn("supporter", pair.response_post, levels=dict(pair.levels), place=1),
     ]
     return Dialogue(pair.id, pair.source, turns, pair.group, pair.generator)
+
+
+def merge_turns(turns: list[Turn]) -> list[Turn]:
+    """Joins consecutive turns of one speaker by a space.
+
+    Turns of unlike strategies or levels stay apart, since the joined one would have two labels. The place is the
+    first's.
+    """
+    merged: list[Turn] = []
+    for turn in turns:
+        last = merged[-1] if merged else None
+        if last and (last.speaker, last.strategy, last.levels) == (turn.speaker, turn.strategy, turn.levels):
+            merged[-1] = Turn(last.speaker, f"{last.text} {turn.text}", last.strategy, last.levels, last.place)
+        else:
+            merged.append(turn)
+    return merged
 
 
 def canonical_strategy(name: str) -> str | None:

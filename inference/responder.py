@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from datamodules.contexts import ResponderFormat
-from datamodules.dialogues import Turn
-from datamodules.sources.esconv import merge_turns
+from datamodules.dialogues import Turn, merge_turns
 from datamodules.strategies import Scheme
 from errors import UserError
 from inference.scorer import Device, length_batches, pick_device

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from datamodules.batching import pad, token_mask
 from datamodules.contexts import ClassifierFormat, ClassifierRow
-from datamodules.dialogues import Turn
-from datamodules.sources.esconv import merge_turns
+from datamodules.dialogues import Turn, merge_turns
 from datamodules.strategies import Scheme
 from errors import UserError
 from inference.scorer import Device, length_batches, pick_device

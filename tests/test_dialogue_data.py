@@ -165,6 +165,19 @@ def test_merged_corpus(esconv, reddit):
     assert any(untagged.examples[row].labels == () for row in untagged.rows["train"])
 
 
+def test_turns_of_every_source_are_merged(tmp_path):
+    said = [("seeker", "Hi."), ("seeker", "Low."), ("supporter", "Oh no."), ("supporter", "What happened?")]
+    items = [{"dialog": [{"speaker": who, "content": f"{text} {number}"} for who, text in said]} for number in range(9)]
+    esconv, clinical = tmp_path / "ESConv.json", tmp_path / "own.jsonl"
+    esconv.write_text(json.dumps(items))
+    turns = [[{"speaker": turn["speaker"], "text": turn["content"]} for turn in item["dialog"]] for item in items]
+    clinical.write_text("\n".join(json.dumps({"turns": each}) for each in turns))
+    for source, file in (("esconv", esconv), ("clinical", clinical), ("synthetic", clinical)):
+        data = build(Model(labelled=False), **{source: str(file)}, merge_turns=True)
+        assert [turn.text for turn in data.dialogues[0].turns] == ["Hi. 0 Low. 0", "Oh no. 0 What happened? 0"], source
+        assert data.manifest["sources"][0]["counts"]["merged_turns"] == 18, source
+
+
 def test_label_spaces(esconv):
     assert build(esconv=esconv).labels == ("Comforting", "Exploration", "Action", "Others")
     data = build(esconv=esconv, label_space="strategies")

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datamodules.dialogues import STRATEGIES, Dialogue, Turn, canonical_strategy, from_pair
+from datamodules.dialogues import STRATEGIES, Dialogue, Turn, canonical_strategy, from_pair, merge_turns
 from datamodules.records import Pair
 from datamodules.sources.dialogue_rows import iterate_dialogues, read_dialogues
-from datamodules.sources.esconv import merge_turns, read_esconv
+from datamodules.sources.esconv import read_esconv
 from errors import DataError
 from synthesis.parsing import Turn as Spoken
 from synthesis.reflexion import Outcome
@@ -67,14 +67,13 @@ def test_published_file(tmp_path):
 
 
 def test_merged_turns_keep_one_label(tmp_path):
-    dialogues, report = read_esconv(write(tmp_path / "ESConv.json", PUBLISHED), merge=True)
-    assert [(turn.text, turn.place) for turn in dialogues[0].turns] == [
+    dialogues, _ = read_esconv(write(tmp_path / "ESConv.json", PUBLISHED))
+    assert [(turn.text, turn.place) for turn in merge_turns(dialogues[0].turns)] == [
         ("Hello, what brings you here?", 0),
         ("I moved and know nobody. It is lonely.", 1),
         ("That sounds hard.", 3),  # another strategy than the next turn's: they stay apart
         ("I moved once too.", 4),
     ]
-    assert report.counts["merged_turns"] == 1
     same = [Turn("supporter", "So", "Others", place=0), Turn("supporter", "bye", "Others", place=1)]
     assert merge_turns(same) == [Turn("supporter", "So bye", "Others", place=0)]
 

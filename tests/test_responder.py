@@ -5,11 +5,13 @@ import signal
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from running import run, scores, start_apart, succeed
 from tiny_dialogues import esconv_items, responder_config, strategy_config, write_esconv
 from tiny_language_model import build_gpt2
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from datamodules.contexts import ResponderFormat, TurnEncoder
 from datamodules.dialogues import Turn
@@ -21,7 +23,7 @@ from inference.responder_table import main as table
 from inference.streaming import write_stream
 from inference.web.talking import Talker
 from lightning_modules.choices import TurnContext
-from lightning_modules.networks.decoding import Decoding
+from lightning_modules.networks.decoding import Decoding, generate
 from lightning_modules.networks.responder import (
     ResponderNetwork,
     ResponderSpec,
@@ -369,6 +371,26 @@ def test_a_classifier_of_another_label_space_is_refused(classifier):
     form = ResponderFormat(TurnEncoder(train_tokenizer(["a"], 300)), 0, {"Question": 5, "Others": 6}, 32, 8)
     with pytest.raises(UserError, match=r"the classifier knows categories .* the responder strategies"):
         ClassifierPolicy(str(classifier)).attach(network, form)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"no_repeat_ngram": 1}, {"no_repeat_ngram": 2}, {"repetition_penalty": 3.0}, {"no_repeat_ngram": 2, "beams": 3}],
+    ids=str,
+)
+def test_padding_is_no_text_that_could_be_repeated(options):
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=12, n_embd=16, n_layer=1, n_head=2, n_positions=64)).eval()
+    prompts = [np.array(ids, dtype=np.int32) for ids in ([7], [3, 4, 0], [5, 6, 7, 8, 9, 5, 0], [2, 2, 2])]
+    keys = [str(len(prompt)) for prompt in prompts]
+    for sample in (False,) if "beams" in options else (False, True):
+        decoding = Decoding(sample=sample, top_p=1.0, **options)
+        together = generate(model, prompts, keys, decoding, end_id=0, max_new_tokens=8)
+        alone = [
+            generate(model, [prompt], [key], decoding, end_id=0, max_new_tokens=8)[0]
+            for prompt, key in zip(prompts, keys, strict=True)
+        ]
+        assert together == alone
 
 
 def test_decoding_options_are_checked():

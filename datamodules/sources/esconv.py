@@ -17,7 +17,7 @@ from datamodules.dialogues import STRATEGIES, Dialogue, Speaker, Turn, canonical
 from datamodules.sources.report import SourceReport, sha256_of
 from errors import DataError
 
-__all__ = ["merge_turns", "read_esconv"]
+__all__ = ["read_esconv"]
 
 _SPEAKERS: dict[str, Speaker] = {
     "seeker": "seeker",
@@ -29,24 +29,23 @@ _SPEAKERS: dict[str, Speaker] = {
 }
 
 
-def read_esconv(path: Path, *, merge: bool = False, prefix: str = "") -> tuple[list[Dialogue], SourceReport]:
+def read_esconv(path: Path, *, prefix: str = "") -> tuple[list[Dialogue], SourceReport]:
     """Reads a file of dialogues.
 
     Args:
         path: The file.
-        merge: Join consecutive turns of one speaker; see `merge_turns`.
         prefix: What the ids begin with, to tell several files apart.
 
     Returns:
         The dialogues in the file's order, a dialogue's id being its place in the file, counted from 0, and a report:
         `rows` are dialogues, `dropped` has `empty_dialogue`, and `counts` the turns, those dropped for being empty
-        (`empty_turns`) or merged, those of each strategy (`strategy/<name>`), the spellings met (`spelling/<name>`),
+        (`empty_turns`), those of each strategy (`strategy/<name>`), the spellings met (`spelling/<name>`),
         and strategies on seeker turns, which are ignored.
 
     Raises:
         DataError: The file can't be read; a speaker or a strategy is unknown (all of them are listed).
     """
-    reader = _Reader(path, merge)
+    reader = _Reader(path)
     dialogues = []
     for place, item in enumerate(_items(path)):
         reader.report.rows += 1
@@ -55,22 +54,6 @@ def read_esconv(path: Path, *, merge: bool = False, prefix: str = "") -> tuple[l
     reader.finish()
     reader.report.sha256 = sha256_of(path)
     return dialogues, reader.report
-
-
-def merge_turns(turns: list[Turn]) -> list[Turn]:
-    """Joins consecutive turns of one speaker by a space.
-
-    Turns of unlike strategies or levels stay apart, since the joined one would have two labels. The place is the
-    first's.
-    """
-    merged: list[Turn] = []
-    for turn in turns:
-        last = merged[-1] if merged else None
-        if last and (last.speaker, last.strategy, last.levels) == (turn.speaker, turn.strategy, turn.levels):
-            merged[-1] = Turn(last.speaker, f"{last.text} {turn.text}", last.strategy, last.levels, last.place)
-        else:
-            merged.append(turn)
-    return merged
 
 
 def _items(path: Path) -> Iterator[Any]:
@@ -113,8 +96,8 @@ def _unwrap(item: Any, path: Path, number: int) -> Any:
 class _Reader:
     """Dialogues of one file -> turns, with what was met on the way."""
 
-    def __init__(self, path: Path, merge: bool) -> None:
-        self.path, self.merge = path, merge
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.report = SourceReport(str(path), "")
         self.problems: list[str] = []
         self._unknown: Counter[str] = Counter()
@@ -131,11 +114,7 @@ class _Reader:
             self.report.drop("empty_dialogue")
         elif turns[0].speaker == "supporter":
             self.report.count("starts_with_supporter")
-        if not self.merge:
-            return turns
-        merged = merge_turns(turns)
-        self.report.counts["merged_turns"] = self.report.counts.get("merged_turns", 0) + len(turns) - len(merged)
-        return merged
+        return turns
 
     def finish(self) -> None:
         """Raises what was met."""

@@ -93,24 +93,44 @@ class _RowSampler:
         return torch.full_like(scores, -torch.inf).scatter(1, chosen, 0.0)
 
 
-def _warpers(options: Decoding, draws: Tensor, start: int) -> Any:
-    """What changes the scores of each new token, in this order; nothing where the likeliest token is taken."""
+class _Unpadded:
+    """Shows a processor each row without its padding, which nobody said: how long it is depends on the other rows."""
+
+    def __init__(self, inner: Any, padding: Sequence[int]) -> None:
+        self.inner = inner
+        self.padding = padding
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        beams = len(scores) // len(self.padding)
+        starts = [padding for padding in self.padding for _ in range(beams)]
+        rows = [self.inner(input_ids[row : row + 1, start:], scores[row : row + 1]) for row, start in enumerate(starts)]
+        return torch.cat(rows)
+
+
+def _processors(options: Decoding, draws: Tensor, start: int, padding: Sequence[int]) -> Any:
+    """What changes the scores of each new token, in this order."""
     from transformers.generation.logits_process import (
         LogitsProcessorList,
+        NoRepeatNGramLogitsProcessor,
+        RepetitionPenaltyLogitsProcessor,
         TemperatureLogitsWarper,
         TopKLogitsWarper,
         TopPLogitsWarper,
     )
 
-    warpers = LogitsProcessorList()
+    processors = LogitsProcessorList()
+    if options.repetition_penalty != 1:
+        processors.append(_Unpadded(RepetitionPenaltyLogitsProcessor(options.repetition_penalty), padding))
+    if options.no_repeat_ngram:
+        processors.append(_Unpadded(NoRepeatNGramLogitsProcessor(options.no_repeat_ngram), padding))
     if options.sample:
-        warpers.append(TemperatureLogitsWarper(options.temperature))
+        processors.append(TemperatureLogitsWarper(options.temperature))
         if options.top_k:
-            warpers.append(TopKLogitsWarper(options.top_k))
+            processors.append(TopKLogitsWarper(options.top_k))
         if options.top_p < 1:
-            warpers.append(TopPLogitsWarper(options.top_p))
-        warpers.append(_RowSampler(draws, start))
-    return warpers
+            processors.append(TopPLogitsWarper(options.top_p))
+        processors.append(_RowSampler(draws, start))
+    return processors
 
 
 @torch.inference_mode()
@@ -149,8 +169,6 @@ def generate(
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         num_beams=options.beams,
-        repetition_penalty=options.repetition_penalty,
-        no_repeat_ngram_size=options.no_repeat_ngram,
         min_new_tokens=1,
         max_new_tokens=max_new_tokens,
         suppress_tokens=list(banned) or None,
@@ -158,12 +176,13 @@ def generate(
         pad_token_id=end_id,
         bos_token_id=end_id,
     )
+    padding = [longest - len(prompt) for prompt in prompts]
     device = next(model.parameters()).device
     written = model.generate(
         input_ids=ids.to(device),
         attention_mask=mask.to(device),
         generation_config=config,
-        logits_processor=_warpers(options, _draws(options.seed, keys, max_new_tokens), longest),
+        logits_processor=_processors(options, _draws(options.seed, keys, max_new_tokens), longest, padding),
     )
     rows = written[:, longest:].tolist()
     return [row[: row.index(end_id)] if end_id in row else row for row in rows]
