@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 from run_folders import MECHANISM, RESPONSE, make_experiment, make_run
 from running import run, succeed
 
+from datamodules.strategies import load_scheme
 from experiments.report.runs import read_all
 from experiments.sweep_file import Sweep
 
@@ -303,6 +304,11 @@ def test_study_b_stands_in_tables_of_its_own(tmp_path):
         }
         config["data"]["init_args"] = {"reddit": reddit, "label_space": "categories"}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        scheme = {category: list(parts) for category, parts in load_scheme().categories.items()}
+        manifest["options"] = {"label_space": "categories", "scheme": scheme}
+        manifest["splits"]["train"]["sources"] = {"esconv": {}, "reddit": {}} if reddit else {"esconv": {}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
         protocol = {"split_hash": "aa", "metric_variant": "v", "seed": 12, "checkpoint": "best"}
         entry = {"low": score - 1, "high": score + 1, "n": 9, "protocol": protocol}
         keys = {"test/perplexity": 30.0, "test/none/bleu": score, "test/classifier/bleu": score + 1}

@@ -15,10 +15,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from datamodules.contexts import ResponderFormat, TurnEncoder
 from datamodules.dialogues import Turn
+from datamodules.strategies import load_scheme
 from errors import UserError
 from inference.policies import ClassifierPolicy, NoPolicy, RandomPolicy, build_policy, draw
 from inference.respond import main as respond
 from inference.responder import Responder, TurnAsked
+from inference.responder_table import Trained
 from inference.responder_table import main as table
 from inference.streaming import write_stream
 from inference.web.talking import Talker
@@ -271,6 +273,46 @@ def test_the_pretrained_model_is_scored_without_training(place, base, esconv):
     assert [line[0] for line in rows if ".073" in line] == ["(untrained)"]
     quantised = run("fit", "--config", config, "--model.weights", "4bit")
     assert "quantised weights of a pretrained model don't train; add --model.lora" in quantised.err
+
+
+def described(sources, *, tagged=True, checkpoint="last", space="categories", others="Others"):
+    """What a responder's run says of its training."""
+    scheme = {name: list(parts) for name, parts in load_scheme().categories.items()}
+    scheme[others] = scheme.pop("Others")
+    return Trained.of(
+        {"model": {"init_args": {"tagged": tagged}}},
+        {"options": {"label_space": space, "scheme": scheme}, "splits": {"train": {"sources": dict.fromkeys(sources)}}},
+        {"test/perplexity": {"protocol": {"checkpoint": checkpoint}}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "corpus", "published"),
+    [
+        (described(["esconv"]), "esconv", 0.313),
+        (described(["esconv", "reddit"]), "merged", 0.331),
+        (described(["reddit"]), "reddit", None),
+        (described(["clinical"]), "clinical", None),
+        (described(["esconv", "synthetic/gpt"]), "esconv+synthetic", None),
+        (described(["esconv"], space="strategies"), "esconv", None),
+        (described(["esconv"], others="Rest"), "esconv", None),
+        (described(["esconv"], checkpoint=None), "(untrained)", None),
+    ],
+    ids=lambda value: str(value),
+)
+def test_study_b_stands_beside_its_own_variants_alone(trained, corpus, published):
+    assert (trained.corpus, trained.published("classifier")) == (corpus, published)
+    untrained = described(["esconv"], tagged=False, checkpoint=None)
+    assert untrained.published("none") == 0.073
+    assert described(["esconv"], tagged=False).published("none") == 0.226
+
+
+def test_a_trained_responder_without_checkpoints_is_no_untrained_one(config, tmp_path):
+    ran = succeed(
+        "fit", "--config", config, "--runs", tmp_path, "--trainer.max_steps", 1, "--keep_checkpoints", "false"
+    )
+    rows = [line.split() for line in succeed("responders", ran.folder).out.splitlines()]
+    assert {line[0] for line in rows if line[-1] == ran.folder.name} == {"esconv"}
 
 
 def test_bert_score_by_an_encoder(config, encoder, fitted):

@@ -12,7 +12,7 @@ from experiments.report.gather import conditions
 from experiments.report.published import published
 from experiments.report.runs import Experiment, Run
 from experiments.report.series import unlike
-from inference.responder_table import PUBLISHED, PUBLISHED_PRETRAINED
+from inference.responder_table import Trained
 from metrics.estimates import over_seeds
 from pages import Table
 
@@ -135,11 +135,12 @@ def _responders(runs: list[Run], protocol: dict[str, str]) -> Table:
     rows = []
     for name, seeds in conditions(runs).items():
         members = list(seeds.values())
+        trained = Trained.of(members[0].config, members[0].manifest, members[0].metrics)
         policies = dict.fromkeys(key.split("/")[1] for run in members for key in run.metrics if key.count("/") == 2)
         for policy in policies:
             cells = [_cell(members, f"test/{policy}/{key}") for key in keys]
             told = "oracle (the gold turn's)" if policy == "oracle" else policy
-            value = _study_b(members[0], policy)
+            value = trained.published(policy)
             shown = "–" if value is None else words.number(value)
             rows.append([name, told, str(len(members)), *cells, shown])
     note = (
@@ -150,13 +151,6 @@ def _responders(runs: list[Run], protocol: dict[str, str]) -> Table:
     scores = [*(words.metric(key) for key in keys), "B's BLEU as published"]
     columns = ["", "strategy from", "seeds", *scores]
     return Table(_TITLES["responder"], columns, rows, note)
-
-
-def _study_b(run: Run, policy: str) -> float | None:
-    tagged = bool(run.model.get("tagged"))
-    if run.config.get("ckpt_path") is None and not run.generators and not run.manifest["splits"]["train"]["rows"]:
-        return PUBLISHED_PRETRAINED if policy == "none" and not tagged else None
-    return PUBLISHED["merged" if run.data.get("reddit") else "esconv", tagged].get(policy)
 
 
 def _planned(experiment: Experiment) -> Iterator[Table]:
