@@ -131,6 +131,8 @@ def _warn_of_losses(manifest: Mapping[str, Any]) -> None:
     for source in manifest["sources"]:
         for reason, count in source.get("dropped", {}).items():
             lost[f"rows dropped ({reason})"] += count
+        for what in ("empty_turns", "strategies_on_seeker_turns"):
+            lost[what.replace("_", " ")] += source.get("counts", {}).get(what, 0)
         lost["rationales not placed"] += source.get("rationales", {}).get("unplaced", 0)
     for reason, count in manifest["dropped"].items():
         lost[f"rows dropped ({reason})"] += count

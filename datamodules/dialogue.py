@@ -16,7 +16,8 @@ from datamodules.dialogue_mixing import mix_turn_rows
 from datamodules.dialogue_sources import read_sources
 from datamodules.dialogue_splits import DialogueSplit, divide
 from datamodules.dialogues import Dialogue
-from datamodules.loaders import SplitLoaders, as_list
+from datamodules.files import as_list
+from datamodules.loaders import SplitLoaders
 from datamodules.manifest import build_manifest
 from datamodules.mixing import Mix, MixOptions
 from datamodules.parts import Leakage, Parts
@@ -222,9 +223,10 @@ class DialogueDataModule(SplitLoaders):
         wanted = {self.dialogues[number].source for number in training}
         empty = wanted - {row.source for row in self.examples}
         if rule.labelled and empty:
+            other = ", or use --data.label_space categories (Reddit rows have no strategies)"
             raise UserError(
-                f"--data.label_space {self.label_space}: no turn of {', '.join(sorted(empty))} has a label in it "
-                "(Reddit rows have categories only); leave the source out or use --data.label_space categories"
+                f"--data.label_space {self.label_space}: no turn of {', '.join(sorted(empty))} has a label in it; "
+                f"leave the source out{other if self.label_space == 'strategies' else ''}"
             )
 
     def _training_texts(self) -> Iterable[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from datamodules.files import as_list
 from datamodules.splits import SPLITS, SplitName, SplitOptions, split_groups
 from errors import UserError
 
@@ -34,12 +35,13 @@ class DialogueSplit:
     test: float = 0.15
     seed: int = 0
     by: Literal["dialogue", "published"] = "dialogue"
-    validation_files: list[str] = field(default_factory=list)
-    test_files: list[str] = field(default_factory=list)
+    validation_files: str | list[str] = field(default_factory=list)
+    test_files: str | list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Checks the shares, and that files and another division aren't asked for together."""
+        """Checks the shares, and that files and another division aren't asked for together; a file becomes a list."""
         SplitOptions(self.validation, self.test)
+        self.validation_files, self.test_files = as_list(self.validation_files), as_list(self.test_files)
         if self.by == "published" and self.by_files:
             raise UserError("--data.split.by published and files of splits exclude one another; give up one of them")
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from datamodules.loaders import SplitLoaders, as_list
+from datamodules.files import as_list
+from datamodules.loaders import SplitLoaders
 from datamodules.manifest import build_manifest, count_levels, split_hash
 from datamodules.mixing import Mix, MixOptions, mix_rows
 from datamodules.pair_batches import PairCollator

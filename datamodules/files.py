@@ -1,16 +1,23 @@
-"""Files that are whole or not there."""
+"""Files as options name them, and files that are whole or not there."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["replacing", "replacing_path", "write_json"]
+__all__ = ["as_list", "replacing", "replacing_path", "write_json"]
+
+
+def as_list(value: str | Sequence[str] | None) -> list[str]:
+    """The values of an option that takes none, one or several."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -18,14 +18,7 @@ from datamodules.dialogue_splits import DialogueSplit
 from datamodules.splits import SPLITS, SplitName, SplitOptions
 from errors import UserError
 
-__all__ = ["RowNumbers", "SplitLoaders", "as_list"]
-
-
-def as_list(value: str | Sequence[str] | None) -> list[str]:
-    """The values of an option that takes none, one or several."""
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else list(value)
+__all__ = ["RowNumbers", "SplitLoaders"]
 
 
 class RowNumbers(Dataset[int]):

@@ -27,7 +27,7 @@ def _has_own_rows(path: Path) -> bool:
 def iterate_file(
     path: Path, categories: Collection[str], report: SourceReport, source: Source = "clinical"
 ) -> Iterator[Dialogue]:
-    """The dialogues of a file, in order; nothing of them is quoted in messages.
+    """The dialogues of a file, in order; messages quote nothing of what was said or by whom.
 
     Args:
         path: A table of rows with `turns` or of pairs, streamed; or ESConv's JSON, one of the hub's files included.
@@ -42,7 +42,7 @@ def iterate_file(
         yield from iterate_dialogues(path, source, categories, report)
         return
     try:
-        dialogues, found = read_esconv(path)
+        dialogues, found = read_esconv(path, quote=False)
     except DataError as error:
         hint = "give dialogues: rows with 'turns' (JSON Lines, Parquet), or ESConv's JSON"
         raise DataError([*error.problems, f"{path}: {hint}"]) from None

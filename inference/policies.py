@@ -128,7 +128,7 @@ class ClassifierPolicy(_TagPolicy):
             raise UserError(
                 f"policy {self.name}: the classifier knows {spec.label_space} ({', '.join(spec.labels)}), "
                 f"the responder {network.spec.label_space} ({', '.join(network.spec.labels)}); "
-                "train both with one --data.label_space"
+                "train both with one --data.label_space and one --data.scheme"
             )
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
@@ -169,8 +169,8 @@ class OraclePolicy(_TagPolicy):
     name = "oracle"
 
     def choose(self, contexts: Sequence[TurnContext]) -> list[Choice]:
-        """Takes the first gold label of each; none where the turn isn't annotated."""
-        return [Choice(context.gold[0] if context.gold else None, None) for context in contexts]
+        """Takes the gold label of each; none where the turn isn't annotated."""
+        return [Choice(context.gold, None) for context in contexts]
 
 
 def build_policy(

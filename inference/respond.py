@@ -71,6 +71,8 @@ def _check(options: argparse.Namespace) -> None:
             problems.append(
                 f"--prompting {options.prompting} {'uses no' if options.classifier else 'needs a'} classifier: {needs}"
             )
+    if options.policy == "oracle" and options.turns == "next":
+        problems.append("--policy oracle takes the strategy of the turn that came next; --turns next has none")
     for name in ("batch_size", "tries"):
         given = getattr(options, name)
         problems += [f"--{name} {given}: at least 1"] if given is not None and given < 1 else []
@@ -107,12 +109,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _respond(file: Path, output: Path, options: argparse.Namespace) -> None:
     """Has a trained responder write."""
-    from inference.policies import ClassifierPolicy, build_policy
+    from inference.policies import ClassifierPolicy, NoPolicy, build_policy
     from inference.responder import Responder, TurnAsked
 
     name: PolicyName = options.policy
-    policy = build_policy(name, classifier=options.classifier, seed=options.seed or 0, device=options.device)
-    responder = Responder.load(options.checkpoint, policy, seed=options.seed, device=options.device)
+    untagged = Responder.load(options.checkpoint, NoPolicy(), seed=options.seed, device=options.device)
+    seed = untagged.decoding.seed
+    policy = build_policy(name, classifier=options.classifier, seed=seed, device=options.device)
+    responder = untagged.with_policy(policy)
 
     def work(window: Sequence[SupporterTurn]) -> list[dict[str, Any]]:
         asked = [
@@ -139,7 +143,7 @@ def _respond(file: Path, output: Path, options: argparse.Namespace) -> None:
         window=_WINDOW,
         verb="written",
         checkpoints=[options.checkpoint, *([options.classifier] if options.classifier else [])],
-        options=[name, options.turns, options.seed],
+        options=[name, options.turns, seed],
     )
     note_cuts(responder.cut, responder.format, "responder")
     if isinstance(policy, ClassifierPolicy) and policy.strategist is not None:

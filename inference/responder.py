@@ -10,7 +10,7 @@ import torch
 
 from datamodules.contexts import ResponderFormat
 from datamodules.dialogues import Turn, merge_turns
-from datamodules.strategies import Scheme
+from datamodules.strategies import LabelSpace, Scheme, resolve_overlap
 from errors import UserError
 from inference.scorer import Device, length_batches, pick_device
 from lightning_modules.checkpoints import find_checkpoint, network_weights, read_checkpoint
@@ -154,6 +154,10 @@ class Responder:
 
     def _context(self, turn: TurnAsked) -> TurnContext:
         turns = merge_turns(list(turn.turns)) if self.format.merged else turn.turns
-        space = self.network.spec.label_space
-        gold = self.scheme.labels(turn.gold, space) if turn.gold is not None else ()  # type: ignore[arg-type]
-        return TurnContext(turn.key, turns, self.format.encoder.encode([part.text for part in turns]), gold)
+        tokens = self.format.encoder.encode([part.text for part in turns])
+        if turn.gold is None:
+            return TurnContext(turn.key, turns, tokens)
+        space: LabelSpace = self.network.spec.label_space  # type: ignore[assignment]
+        labels = self.scheme.labels(turn.gold, space)
+        found = resolve_overlap(labels, "priority", priority=self.scheme.priority, seed=0, uid=turn.key)
+        return TurnContext(turn.key, turns, tokens, found[0][0] if found else None)

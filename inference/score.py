@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("table", help="a table of pairs; for a strategy classifier, a file of dialogues")
     parser.add_argument("--checkpoint", required=True, help="a run's folder or a checkpoint file")
-    parser.add_argument("--output", required=True, help="where to write: .jsonl or .parquet")
+    parser.add_argument("--output", required=True, help="where to write: .jsonl; levels also .parquet")
     parser.add_argument("--only_expressed", action="store_true", help="rationales only where the level is above 0")
     parser.add_argument("--id", default="id", help="the table's column of ids (default: id, or a hash of the texts)")
     parser.add_argument("--seeker_post", default="seeker_post", help="the table's column of seeker posts")

@@ -61,7 +61,14 @@ def count_turns(file: Path, categories: Collection[str], which: Which) -> int:
         DataError: With all that is wrong with the file.
     """
     report = SourceReport(str(file), "")
-    total = sum(1 for dialogue in iterate_file(file, categories, report) for _ in supporter_turns(dialogue, which))
+    total = 0
+    names: set[str] = set()
+    for dialogue in iterate_file(file, categories, report):
+        turns = [turn.id for turn in supporter_turns(dialogue, which)]
+        total += len(turns)
+        names.update(turns)
+    if len(names) < total:
+        print(f"note: {total - len(names)} turns have the id of another; give each dialogue its own", file=sys.stderr)
     left_out = {
         "empty dialogues": report.dropped.get("empty_dialogue", 0),
         "empty turns": report.counts.get("empty_turns", 0),
@@ -126,11 +133,14 @@ def note_cuts(cut: int, row_format: ClassifierFormat | ResponderFormat, reader: 
     """Says of how many contexts the window left something out.
 
     Args:
-        cut: The number.
+        cut: The number, of those that were read in this call.
         row_format: Whose window.
         reader: Whose it is, where several models read the contexts.
     """
     if cut:
         window = f"{row_format.max_tokens} tokens" + (f", {row_format.max_turns} turns" if row_format.max_turns else "")
         whose = f"the {reader}'s window" if reader else "the window"
-        print(f"note: {cut} contexts are longer than {whose} ({window}); the last turns were read", file=sys.stderr)
+        print(
+            f"note: of those read now, {cut} contexts are longer than {whose} ({window}); the last turns were read",
+            file=sys.stderr,
+        )

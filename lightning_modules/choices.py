@@ -27,13 +27,14 @@ class TurnContext:
         key: Names the turn; fixes all draws.
         turns: The turns before it; may be empty.
         tokens: Their tokens as the responder reads them.
-        gold: The labels of the turn that really came next, which only an oracle looks at.
+        gold: The label of the turn that really came next (of several the one that a row of its own would have), which
+            only an oracle looks at; None: not annotated.
     """
 
     key: str
     turns: Sequence[Turn]
     tokens: Sequence[IntArray]
-    gold: tuple[str, ...] = ()
+    gold: str | None = None
 
 
 class Choice(NamedTuple):

@@ -249,9 +249,8 @@ class StrategyResponder(L.LightningModule):
         for row in chosen:
             example = data.examples[row]
             turns = data.dialogues[example.dialogue].turns[: example.turn]
-            contexts.append(
-                TurnContext(example.uid, turns, data.tokens[example.dialogue][: example.turn], example.gold)
-            )
+            gold = example.labels[0] if example.labels else None
+            contexts.append(TurnContext(example.uid, turns, data.tokens[example.dialogue][: example.turn], gold))
         for policy in self.policies if chosen else ():
             choices = policy.choose(contexts)
             responses = self.network.write(

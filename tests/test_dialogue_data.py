@@ -129,7 +129,7 @@ def test_split_files(tmp_path):
     files = [
         str(write_esconv(tmp_path / f"{name}.json", 6, seed)) for seed, name in enumerate(("train", "valid", "test"))
     ]
-    split = DialogueSplit(validation_files=files[1:2], test_files=files[2:])
+    split = DialogueSplit(validation_files=files[1], test_files=files[2:])
     data = build(esconv=files[0], split=split, leakage="report")
     for split_name, stem in (("train", "train"), ("validation", "valid"), ("test", "test")):
         ids = {data.dialogues[number].id for number in dialogues_of(data, split_name)}

@@ -129,6 +129,7 @@ def test_all_problems_at_once(tmp_path):
         {"dialog": [turn("seeker", "Hi"), turn("supporter", "a", "Hugging"), turn("supporter", "b", "Hugging")]},
         {"dialog": [turn("doctor", "Hi"), turn("supporter", "c", "Scolding"), {"speaker": "seeker"}]},
         {"turns": []},
+        {"dialog": [turn("seeker", "half \ud83d")]},
     ]
     file = write(tmp_path / "e.json", rows)
     with pytest.raises(DataError) as caught:
@@ -140,6 +141,10 @@ def test_all_problems_at_once(tmp_path):
     assert "dialogue 1, turn 0: field 'speaker': 'doctor' is not seeker or supporter" in text
     assert "dialogue 1, turn 2: no text 'content'" in text
     assert "dialogue 2: no list 'dialog'" in text
+    assert "dialogue 3, turn 0: the text has half of a surrogate pair" in text
+    with pytest.raises(DataError, match="turn 0: field 'speaker': the value is not seeker or supporter") as unquoted:
+        read_esconv(file, quote=False)
+    assert "doctor" not in str(unquoted.value)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def classifier(place, esconv, encoder):
 @pytest.fixture(scope="module")
 def config(place, esconv):
     policies = [{"class_path": f"inference.policies.{name}"} for name in NAMES]
-    return responder_config(place / "responder.yaml", esconv, model={"policies": policies, "written_rows": 9})
+    model = {"policies": policies, "written_rows": 9, "decoding": {"seed": 5}}
+    return responder_config(place / "responder.yaml", esconv, model=model)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +119,52 @@ def test_respond_to_every_supporter_turn(fitted, esconv, tmp_path, policy):
         assert {row["strategy"] for row in rows} == {None}
     else:
         assert {row["strategy"] for row in rows} <= set(LABELS)
+    if policy == "oracle":
+        scheme = load_scheme()
+        shown = [Turn("supporter", "", entry["annotation"].get("strategy", "")) for item in esconv_items(24)
+                 for entry in item["dialog"] if entry["speaker"] == "supporter"]  # fmt: skip
+        gold = [scheme.labels(turn, "categories") for turn in shown]
+        first = [min(labels, key=scheme.priority.index) if labels else None for labels in gold]
+        assert [row["strategy"] for row in rows] == first
     if policy in ("random", "random_prior", "model"):
         assert all(sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5) for row in rows)
+
+
+def test_an_oracle_asks_for_the_label_that_a_row_has(fitted, esconv, tmp_path):
+    scheme = replace(load_scheme(), priority=("Action", "Exploration", "Comforting", "Others"))
+    responder = Responder.load(fitted.folder, build_policy("oracle"))
+    responder.scheme = scheme
+    (found,) = responder.respond([TurnAsked("k", [], Turn("supporter", "Me too.", "Self-disclosure"))])
+    assert found.strategy == "Action"
+
+
+def test_draws_are_by_the_runs_seed_where_none_is_given(fitted, esconv, tmp_path):
+    command = (esconv, "--checkpoint", fitted.folder, "--policy", "random")
+    rows = respond_rows(tmp_path / "run.jsonl", *command)
+    seeds = [respond_rows(tmp_path / f"{seed}.jsonl", *command, "--seed", seed) for seed in (5, 6)]
+    assert rows == seeds[0] != seeds[1]
+
+
+def test_an_oracle_needs_the_turn_that_came_next(fitted, esconv, tmp_path):
+    command = (esconv, "--checkpoint", fitted.folder, "--policy", "oracle", "--turns", "next")
+    ran = run("respond", *command, "--output", tmp_path / "o.jsonl")
+    assert (ran.status, "--turns next has none" in ran.err) == (2, True)
+
+
+def test_dialogues_of_one_name_are_told(fitted, tmp_path):
+    row = json.dumps(
+        {"id": "a", "turns": [{"speaker": "seeker", "text": "Hi"}, {"speaker": "supporter", "text": "Yo"}]}
+    )
+    (tmp_path / "twice.jsonl").write_text(f"{row}\n{row}\n")
+    ran = succeed("respond", tmp_path / "twice.jsonl", "--checkpoint", fitted.folder, "--output", tmp_path / "o.jsonl")
+    assert "1 turns have the id of another" in ran.err
+
+
+def test_a_refused_run_leaves_its_name_free(config, tmp_path):
+    options = ("--config", config, "--runs", tmp_path, "--run_name", "mine", "--trainer.max_steps", 1)
+    refused = run("fit", *options, "--model.tagged", "false")
+    assert (refused.status, "only policy none fits" in refused.err) == (2, True)
+    assert succeed("fit", *options).folder == tmp_path / "mine"
 
 
 def test_respond_does_not_depend_on_the_batch_and_can_be_continued(fitted, classifier, esconv, tmp_path, monkeypatch):

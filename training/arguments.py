@@ -19,6 +19,12 @@ _FRAME = re.compile(
 """Lines of jsonargparse's messages that hold the others together, and say nothing."""
 
 
+_FILES = {
+    f"--data.{name}" for name in ("esconv", "synthetic", "clinical", "split.validation_files", "split.test_files")
+}
+"""Options that take one file or several."""
+
+
 def _config_files(argv: list[str]) -> list[str]:
     """What stands behind `--config`, each time that it is given."""
     files = []
@@ -49,8 +55,7 @@ def with_lists(argv: list[str]) -> list[str]:
     files: list[str] = []
     for word in reversed(argv):
         if word.startswith("-"):
-            several = word in ("--data.esconv", "--data.synthetic", "--data.clinical") and len(files) > 1
-            words += [json.dumps(files[::-1])] if several else files
+            words += [json.dumps(files[::-1])] if word in _FILES and len(files) > 1 else files
             words.append(word)
             files = []
         else:

@@ -32,7 +32,7 @@ from errors import UserError
 from lightning_modules.checkpoints import BEST, LAST, find_checkpoint, read_checkpoint, run_of
 from training.arguments import one_line, said_to_user, with_lists, with_run_config
 from training.loggers import LoggerChoice, build_loggers, close_wandb
-from training.run_folder import base_name, claim_folder
+from training.run_folder import base_name, claim_folder, forget_refused
 
 __all__ = ["TrainingCLI", "main"]
 
@@ -246,6 +246,7 @@ def _quiet() -> None:
         r".*does not have many workers.*", r".*Found \d+ module\(s\) in eval mode.*", r".*logging interval.*",
         r".*exists and is not empty.*", r".*isinstance\(treespec, LeafSpec\).*", r".*srun. command.*",
         r".*not resumable.*", r".*custom batch sampler.*", r"LightningCLI's args parameter is intended.*",
+        r".*when using `ckpt_path`, callbacks used.*", r".*dirpath has changed from.*",
         r".*Total length of `?(DataLoader|list|CombinedLoader).*", r".*is_gradient_checkpointing.*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message=pattern)
@@ -288,7 +289,10 @@ def main(argv: list[str]) -> int:
     except ArgumentError as error:
         raise UserError(one_line(error, argv)) from None
     except ValueError as error:
-        raise said_to_user(error) or error from None
+        refused = said_to_user(error)
+        if refused and _FOLDER in os.environ:
+            forget_refused(Path(os.environ[_FOLDER]))
+        raise refused or error from None
     except MisconfigurationException as error:
         raise UserError(str(error)) from None
     except SystemExit:  # Lightning's answer to Ctrl+C

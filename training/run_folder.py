@@ -7,7 +7,7 @@ from pathlib import Path
 
 from errors import UserError
 
-__all__ = ["base_name", "claim_folder"]
+__all__ = ["base_name", "claim_folder", "forget_refused"]
 
 
 def claim_folder(runs: Path, name: str | None, base: str) -> Path:
@@ -31,7 +31,7 @@ def claim_folder(runs: Path, name: str | None, base: str) -> Path:
         except FileExistsError:
             raise UserError(
                 f"--run_name {name}: {runs / name} exists and is not overwritten; choose another name, or continue it "
-                f"with --ckpt_path {runs / name}"
+                "with --ckpt_path last"
             ) from None
         return runs / name
     number = 1
@@ -42,6 +42,18 @@ def claim_folder(runs: Path, name: str | None, base: str) -> Path:
             number += 1
         else:
             return runs / f"{base}-{number}"
+
+
+def forget_refused(folder: Path) -> None:
+    """Takes away what was recorded of a run that was refused before it began, so that its name is free again.
+
+    Args:
+        folder: The run's folder, which stays as it is where anything was trained, tested or predicted in it.
+    """
+    recorded = {"config.yaml", "manifest.json", "environment.json"}
+    if {path.name for path in folder.iterdir()} <= recorded:
+        for name in recorded:
+            (folder / name).unlink(missing_ok=True)
 
 
 def base_name(paths: list[str]) -> str:

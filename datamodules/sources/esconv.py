@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.dialogues import STRATEGIES, Dialogue, Speaker, Turn, canonical_strategy, turn_problems
+from datamodules.sources.cells import CellError, parse_text
 from datamodules.sources.report import SourceReport, sha256_of
 from errors import DataError
 
@@ -29,12 +30,13 @@ _SPEAKERS: dict[str, Speaker] = {
 }
 
 
-def read_esconv(path: Path, *, prefix: str = "") -> tuple[list[Dialogue], SourceReport]:
+def read_esconv(path: Path, *, prefix: str = "", quote: bool = True) -> tuple[list[Dialogue], SourceReport]:
     """Reads a file of dialogues.
 
     Args:
         path: The file.
         prefix: What the ids begin with, to tell several files apart.
+        quote: Whether messages may quote speakers; names of strategies are always listed.
 
     Returns:
         The dialogues in the file's order, a dialogue's id being its place in the file, counted from 0, and a report:
@@ -45,7 +47,7 @@ def read_esconv(path: Path, *, prefix: str = "") -> tuple[list[Dialogue], Source
     Raises:
         DataError: The file can't be read; a speaker or a strategy is unknown (all of them are listed).
     """
-    reader = _Reader(path)
+    reader = _Reader(path, quote)
     dialogues = []
     for place, item in enumerate(_items(path)):
         reader.report.rows += 1
@@ -96,8 +98,8 @@ def _unwrap(item: Any, path: Path, number: int) -> Any:
 class _Reader:
     """Dialogues of one file -> turns, with what was met on the way."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, quote: bool) -> None:
+        self.path, self.quote = path, quote
         self.report = SourceReport(str(path), "")
         self.problems: list[str] = []
         self._unknown: Counter[str] = Counter()
@@ -130,14 +132,19 @@ class _Reader:
 
     def _turn(self, place: int, number: int, fields: Any) -> Turn | None:
         where = f"{self.path}, dialogue {place}, turn {number}"
-        text = fields.get("content", fields.get("text")) if isinstance(fields, dict) else None
-        if not isinstance(text, str):
+        said = fields.get("content", fields.get("text")) if isinstance(fields, dict) else None
+        if not isinstance(said, str):
             self.problems.append(f"{where}: no text 'content' (or 'text'); give the turn's text")
+            return None
+        try:
+            text = parse_text(said)
+        except CellError as error:
+            self.problems.append(f"{where}: the text {error}")
             return None
         self.report.count("turns")
         speaker = fields.get("speaker")
         turn = Turn(_SPEAKERS.get(str(speaker).strip().lower(), speaker), text.strip(), place=number)
-        self.problems += [f"{where}: {problem}" for problem in turn_problems(turn, quote=True)]
+        self.problems += [f"{where}: {problem}" for problem in turn_problems(turn, quote=self.quote)]
         if not turn.text:
             self.report.count("empty_turns")
             return None
