@@ -293,6 +293,45 @@ def test_sheets_all_the_way_round(tmp_path, table, capsys):
     assert (tmp_path / "2" / "differences" / "main-feedback-ben.md").exists()
 
 
+def test_sheets_saved_with_semicolons(tmp_path, table):
+    study = _export(tmp_path, table, "--tool", "csv", "--mechanisms", "explorations")
+    sheet = study / "main" / "anna.csv"
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with sheet.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=";")
+        writer.writeheader()
+        writer.writerows(row | {"explorations": "weak", "comment": "one; or, two"} for row in rows)
+    assert main(["import", str(sheet), "--study", str(study), "--output", str(tmp_path / "out")]) == 0
+    found = _lines(tmp_path / "out" / "annotations.jsonl")
+    assert [(said["levels"], said["comment"]) for said in found] == [({"explorations": 1}, "one; or, two")] * 4
+
+
+def test_names_that_the_study_doesn_t_know(tmp_path, table):
+    study = _export(tmp_path, table, "--tool", "csv", "--mechanisms", "explorations", "--strategies")
+    sheet = study / "main" / "anna.csv"
+    argv = ["import", str(sheet), "--study", str(study), "--output", str(tmp_path / "out")]
+    known = {"explorations": "1", "strategy": "Question"}
+    ids = [row["id"] for row in _lines(study / "rows.jsonl")]
+    _fill(sheet, dict.fromkeys(ids, known) | {"2": known | {"strategy": "Quesiton"}})
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        number = [row["id"] for row in csv.DictReader(file)].index("2") + 1
+    with pytest.raises(DataError) as error:
+        main(argv)
+    (problem,) = error.value.problems
+    assert problem.startswith(f"{sheet}, row {number} ")
+    assert ": strategy: not one of Question, Restatement or Paraphrasing, " in problem
+    _fill(sheet, dict.fromkeys(ids, known | {"annotator": "Anna"}))
+    with pytest.raises(DataError) as error:
+        main(argv)
+    assert error.value.problems == [
+        f"{sheet}, row 1 (line 2): annotator 'Anna' is not one of the study's, anna, ben: correct the name, or add it "
+        "in study.json"
+    ]
+    assert not (tmp_path / "out").exists()
+    assert main([*argv, "--by_account"]) == 0
+
+
 @pytest.mark.parametrize("tool", ["label_studio", "argilla", "jsonl"])
 def test_untouched_tasks_come_back_as_unanswered(tmp_path, table, tool):
     study = _export(tmp_path, table, "--tool", tool, "--rounds", "1", "--round_size", "2", "--overlap", "1")
@@ -412,6 +451,14 @@ def test_mistakes(tmp_path, table, argv, message):
     with pytest.raises(UserError, match=message):
         main([word.format(tmp_path) for word in argv])
     assert not (tmp_path / "new").exists()
+
+
+def test_scores_of_other_rows(tmp_path, table):
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text('{"id": "99", "levels": {"explorations": 2}}\n')
+    with pytest.raises(UserError, match="--scores: no id there is the id of a row of the study"):
+        _export(tmp_path, table, "--scores", str(scores))
+    assert not (tmp_path / "study").exists()
 
 
 def test_decisions_that_can_t_be_used(tmp_path, table):

@@ -18,6 +18,7 @@ from label_studio_sdk.label_interface.objects import AnnotationValue
 
 from datamodules.records import MECHANISMS, Pair
 from errors import DataError
+from experiments.agreement import main as agreement
 from experiments.annotation import argilla, label_studio
 from experiments.annotation.annotations import Collected, Suggestion, Task
 from experiments.annotation.guidelines import STRATEGY_MEANINGS, Questions, guidelines
@@ -153,6 +154,33 @@ def test_the_last_annotation_of_an_annotator_counts(tmp_path):
     (found,), counts = read_annotations([_write(tmp_path / "export.json", [first])])
     assert found.levels == {"explorations": 0}
     assert counts == {"superseded": 1, "skipped by the annotator": 1}
+
+
+def _label_studio_task(*accounts):
+    task = _label_studio_export(_regions())
+    (given,) = task["annotations"]
+    return {**task, "annotations": [{**given, "completed_by": account} for account in accounts]}
+
+
+def _argilla_record(*accounts):
+    said = [{"value": "weak", "status": "submitted", "user_id": account} for account in accounts]
+    return {**argilla.record_json(TASK, ALL), "responses": {"explorations": said}}
+
+
+@pytest.mark.parametrize("task", [_label_studio_task, _argilla_record])
+def test_two_accounts_are_two_people(tmp_path, task):
+    path = _write(tmp_path / "shared.json", [task("7", "9")])
+    with pytest.raises(
+        DataError, match=r"1: assigned to anna, and accounts 7 and 9 answered it: .* with --by_account"
+    ) as error:
+        agreement([str(path)])
+    assert len(error.value.problems) == 1
+    assert agreement([str(path), "--by_account", "--resamples", "9"]) == 0
+    found, _ = read_annotations([path], by_account=True)
+    assert [said.annotator for said in found] == ["7", "9"]
+    (found,), counts = read_annotations([_write(tmp_path / "one.json", [task("7")])] * 2)
+    assert (found.annotator, counts) == ("anna", {"repeated": 1})
+    assert "account" not in found.to_json()
 
 
 def test_argilla_s_models_accept_the_settings():

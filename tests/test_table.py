@@ -560,6 +560,8 @@ def test_any_rows_are_read_as_they_were_written(tmp_path, source, data):
         tmp_path / "own.jsonl",
         write_csv(tmp_path / "a.csv", as_text),
         write_csv(tmp_path / "a.tsv", as_text, delimiter="\t"),
+        write_csv(tmp_path / "semicolons.csv", as_text, delimiter=";"),
+        write_csv(tmp_path / "tabs.csv", as_text, delimiter="\t"),
         write_jsonl(tmp_path / "a.jsonl", [flat(pair, None) for pair in pairs]),
         write_parquet(tmp_path / "a.parquet", [flat(pair, None) for pair in pairs], PARQUET_SCHEMA),
     ):

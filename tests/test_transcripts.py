@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.sources.transcript_formats import TranscriptColumns, Turn, read_turns
+from datamodules.sources.transcript_formats import TranscriptColumns, Turn, read_transcript
+from datamodules.sources.transcript_labels import Names
 from datamodules.sources.transcript_pairs import Session, guess_roles, make_pairs, split_sessions
 from datamodules.sources.transcripts import main
 from errors import DataError, UserError
@@ -58,9 +59,8 @@ def _file(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def _turns(path: Path, known: set[str] | None = None, **kwargs) -> list[tuple[str, str]]:
-    turns, _ = read_turns(path, TranscriptColumns(), known or set(), kwargs.get("not_speakers", set()))
-    return [(turn.speaker, turn.text) for turn in turns]
+def _turns(path: Path, **names) -> list[tuple[str, str]]:
+    return [(turn.speaker, turn.text) for turn in read_transcript(path, TranscriptColumns(), Names(**names)).turns]
 
 
 def _rows(path: Path) -> list[dict]:
@@ -68,8 +68,8 @@ def _rows(path: Path) -> list[dict]:
 
 
 def test_plain_text(tmp_path):
-    turns, unclear = read_turns(_file(tmp_path, "a.txt", PLAIN), TranscriptColumns(), set(), set())
-    assert [(turn.speaker, turn.text) for turn in turns] == [
+    transcript = read_transcript(_file(tmp_path, "a.txt", PLAIN), TranscriptColumns(), Names())
+    assert [(turn.speaker, turn.text) for turn in transcript.turns] == [
         ("Therapist", "What brings you here?"),
         ("Client", "I don't sleep. It began at 3:00 one night. I told him: go away."),
         ("Therapist", "Mm-hm."),
@@ -78,7 +78,71 @@ def test_plain_text(tmp_path):
         ("Therapist", "Who knows about this?"),
         ("Client", "Nobody."),
     ]
-    assert unclear == 1  # "I told him"
+    assert transcript.unclear == 1  # "I told him"
+    assert transcript.without_speaker == 1  # "Intake, first meeting"
+
+
+TIGHT = """\
+T:Hello there
+C: I lost my job at
+
+12:30 or so.
+T:That is hard
+C:
+yes :)
+00:01:10 T:why?
+"""
+
+
+@pytest.mark.parametrize("encode", [str.encode, lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()])
+@pytest.mark.parametrize("names", [{}, {"given": {"t", "c"}}], ids=["repeated", "given"])
+def test_names_without_a_space_after_the_colon(tmp_path, encode, names):
+    path = tmp_path / "a.txt"
+    path.write_bytes(encode(TIGHT))
+    assert _turns(path, **names) == [
+        ("T", "Hello there"),
+        ("C", "I lost my job at 12:30 or so."),
+        ("T", "That is hard"),
+        ("C", "yes :)"),
+        ("T", "why?"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["Therapist (Ada)", "1", "Dr. Anna Maria von Trapp", "Weiß, Ada", "Dr: Ada", "?"])
+@pytest.mark.parametrize("space", ["", " "])
+def test_a_given_name_is_found_whatever_it_is_made_of(tmp_path, name, space):
+    text = f"{name.upper()}:{space}Hello\nC:{space}So I went.\n[00:02] {name} (00:02:03) :{space}Where?\n"
+    path = _file(tmp_path, "a.txt", text)
+    assert _turns(path, given={name.casefold(), "c"}) == [
+        (name.upper(), "Hello"),
+        ("C", "So I went."),
+        (name, "Where?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "unclear"),
+    [
+        ("at 12:30\nat 12:45", 0),
+        ("https://a.org\nhttps://b.org", 0),
+        ("thanks :)\nthanks :)", 0),
+        ("1:20 years\n1:20", 1),  # of the speaker 1, or a time
+        ("That is what my mother said: go\nthat is what my mother said: go", 2),
+        ("he said:go", 1),
+        ("T1:20 years", None),
+        ("A 00:02:30 away", 0),
+    ],
+)
+def test_colons_of_times_and_addresses_begin_no_turn(tmp_path, said, unclear):
+    text = f"T1: Well?\n1: So.\n{said}\nT1: Hm.\nA: Yes.\n"
+    transcript = read_transcript(_file(tmp_path, "a.txt", text), TranscriptColumns(), Names({"t1", "1", "a"}))
+    turns = [("T1", "Well?"), ("1", "So."), ("T1", "Hm."), ("A", "Yes.")]
+    if unclear is None:
+        turns.insert(2, ("T1", "20 years"))
+    else:
+        turns[1] = ("1", "So. " + " ".join(line for line in said.split("\n") if line != "1:20"))
+    assert [(turn.speaker, turn.text) for turn in transcript.turns] == turns
+    assert transcript.unclear == (unclear or 0)
 
 
 def test_web_vtt(tmp_path):
@@ -97,11 +161,16 @@ def test_web_vtt_with_names_before_colons(tmp_path):
     assert _turns(_file(tmp_path, "a.vtt", text)) == found
 
 
+def test_web_vtt_text_outside_cues_is_counted(tmp_path):
+    path = _file(tmp_path, "a.vtt", VTT + "\nand so on\nand on\n")
+    assert read_transcript(path, TranscriptColumns(), Names()).without_speaker == 2
+
+
 def test_tables_with_sessions(tmp_path):
     path = _file(
         tmp_path, "a.csv", 'who,said,visit\nC,"I, well,\nam lost.",1\nT,Where?,1\nC,Here.,2\nT, ,2\nT,I see.,2\n'
     )
-    turns, _ = read_turns(path, TranscriptColumns("who", "said", "visit"), set(), set())
+    turns = read_transcript(path, TranscriptColumns("who", "said", "visit"), Names()).turns
     assert turns == [
         Turn("1", "C", "I, well, am lost."),
         Turn("1", "T", "Where?"),
@@ -201,9 +270,11 @@ def test_command_with_names_given(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == f"{output}\n"
     assert (
-        "1 pairs of 2 sessions from 11 turns; left out: 0 other_speakers, 2 backchannels, 2 opening, 2 unanswered"
-        in err
-    )
+        "1 pairs of 2 sessions from 11 turns; left out: 0 other_speakers, 2 backchannels, 2 opening, 2 unanswered, "
+        "1 lines_without_speaker"
+    ) in err
+    assert f"{first}: 1 lines stand before the first speaker's name" in err
+    assert f"{first}: 1 lines begin with what may be a name before a colon; they were read as what is said" in err
     (row,) = _rows(output)
     assert row == {
         "id": "one-001",
@@ -276,8 +347,36 @@ def test_all_problems_at_once(tmp_path):
 
 def test_the_same_session_twice(tmp_path):
     files = [str(_file(tmp_path, name, PLAIN)) for name in ("a.txt", "b.txt")]
-    with pytest.raises(DataError, match=r"b.txt: session session-\w+ is in .*a.txt too"):
-        main([*files, "--output", str(tmp_path / "o.jsonl"), "--accept_guess"])
+    argv = [*files, "--output", str(tmp_path / "o.jsonl"), "--accept_guess"]
+    with pytest.raises(DataError, match=r"b.txt: session session-\w+ is in .*a.txt too.*leave out one.*--keep_names"):
+        main(argv)
+    assert main([*argv, "--keep_names"]) == 0
+    assert {row["group"] for row in _rows(tmp_path / "o.jsonl")} == {"a", "b"}
+    (tmp_path / "more").mkdir()
+    more = str(_file(tmp_path / "more", "a.txt", PLAIN))
+    with pytest.raises(DataError, match=r"more/a.txt: session a is in .*a.txt too; rename one"):
+        main([files[0], more, "--output", str(tmp_path / "p.jsonl"), "--accept_guess", "--keep_names"])
+
+
+def test_the_same_session_twice_in_a_table(tmp_path):
+    path = _file(tmp_path, "a.csv", "speaker,text,session\nC,Hm.,1\nT,Oh.,1\nC,Hm.,2\nT,Oh.,2\n")
+    with pytest.raises(DataError, match=r"a.csv, session '2': session session-\w+ is in .*a.csv, session '1' too"):
+        main([str(path), "--output", str(tmp_path / "o.jsonl"), "--accept_guess"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--seekers", "Client", "Typo"], r"'Typo' speaks in no file; the speakers there are .*'Client'.*: correct"),
+        (["--others", "typo"], "'typo' speaks in no file"),
+        (["--min_words", "-3"], "--min_words -3: give a number of words, 0 or more"),
+    ],
+)
+def test_options_that_can_t_be_meant(tmp_path, option, message):
+    path = str(_file(tmp_path, "a.txt", PLAIN))
+    with pytest.raises(UserError, match=message):
+        main([path, "--output", str(tmp_path / "o.jsonl"), "--accept_guess", *option])
+    assert not (tmp_path / "o.jsonl").exists()
 
 
 def test_an_output_that_is_there_is_kept(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,7 @@ def _decode(line: bytes) -> str | None:
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Records that are not blank, with the lines on which they begin."""
     csv.field_size_limit(max(_LONGEST_CELL, csv.field_size_limit()))
-    reader = csv.reader(_lines(path), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    reader = csv.reader(_lines(path), delimiter=_separator(path), strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -139,6 +140,15 @@ def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
             ) from None
         if cells:
             yield line, cells
+
+
+def _separator(path: Path) -> str:
+    """What stands between a file's cells: a semicolon or tab only where the header has no comma outside quotes."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = next((line for line in _lines(path) if line.strip()), "")
+    unquoted = re.sub(r'"[^"]*("|$)', "", header)
+    return max(",;\t", key=unquoted.count) if "," not in unquoted else ","
 
 
 def _csv_rows(path: Path, names: list[str]) -> Iterator[RawRow]:

@@ -7,30 +7,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.sources.cells import CellError, parse_name, parse_text
 from datamodules.sources.formats import SUFFIXES, column_names, raw_rows
+from datamodules.sources.transcript_labels import TIME_ALONE, Names, find_labels
 from errors import DataError
 
-__all__ = ["TEXT_SUFFIXES", "TranscriptColumns", "Turn", "folded", "read_turns"]
+__all__ = ["TEXT_SUFFIXES", "Transcript", "TranscriptColumns", "Turn", "read_transcript"]
 
 TEXT_SUFFIXES = (".txt", ".vtt")
 
-_TIME = r"[\[(<]?\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,3})?[\])>]?"
-_LABEL = re.compile(
-    rf"""\s*(?:{_TIME}\s*[-–]?\s*)?                       # [00:01:02]
-    (?P<speaker>[^\W\d_][^:?!,;<>()\[\]\n]{{0,39}}?)\s*   # a name begins with a letter
-    (?:{_TIME}\s*)?:(?:\s+(?P<text>.*)|\s*)""",
-    re.VERBOSE | re.DOTALL,
-)
-_TIME_ALONE = re.compile(rf"\s*{_TIME}(?:\s*[-–>]+\s*{_TIME})?\s*")
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
-_MOST_WORDS = 4
-"""Words in a speaker's name; more of them before a colon are a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +39,21 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Transcript:
+    """What a file holds.
+
+    Args:
+        turns: The turns that have text, in order.
+        unclear: Lines that begin with what may be a name and were read as text.
+        without_speaker: Lines with text that belong to no turn: before the first name, and outside WebVTT's cues.
+    """
+
+    turns: Sequence[Turn]
+    unclear: int = 0
+    without_speaker: int = 0
+
+
+@dataclass(frozen=True)
 class TranscriptColumns:
     """Names of the columns in a table of turns.
 
@@ -63,44 +68,36 @@ class TranscriptColumns:
     session: str = "session"
 
 
-def folded(name: str) -> str:
-    """A speaker's name as it is compared: without case and extra white space."""
-    return " ".join(name.split()).casefold()
-
-
-def read_turns(
-    path: Path, columns: TranscriptColumns, known: Collection[str], not_speakers: Collection[str]
-) -> tuple[list[Turn], int]:
+def read_transcript(path: Path, columns: TranscriptColumns, names: Names) -> Transcript:
     """Read a transcript.
 
-    In plain text, and in WebVTT without voice tags, a turn begins with `NAME:` and goes on to the next such line. A
-    name is one that is `known`, or that begins at least two lines; other lines go on with the turn.
+    In plain text, and in WebVTT without voice tags, a turn begins with `NAME:` and goes on to the next such line; see
+    `find_labels` for what a name is.
 
     Args:
         path: A `.txt` or `.vtt` file or a table.
         columns: The table's columns.
-        known: Names of speakers, as `folded` gives them.
-        not_speakers: Words that stand before colons and name nobody, as `folded` gives them.
+        names: What is known of the speakers' names.
 
     Returns:
-        The turns that have text, in order, and how many lines begin with what may be a name but occurs only once: they
-        were read as text.
+        What it holds.
 
     Raises:
         DataError: The file can't be read or has no turns.
     """
     if path.suffix.lower() in TEXT_SUFFIXES:
-        lines = _vtt_lines(path) if path.suffix.lower() == ".vtt" else [("", line) for line in _text(path).splitlines()]
-        turns, unclear = _labelled(lines, known, not_speakers)
+        plain = path.suffix.lower() == ".txt"
+        lines, outside = ([("", line) for line in _text(path).splitlines()], 0) if plain else _vtt_lines(path)
+        transcript = _labelled(lines, outside, names)
         missing = (
             "no speaker's name found: a turn must begin with 'NAME:' (the name at least twice in the file, or given)"
         )
     else:
-        turns, unclear = _table_turns(path, columns), 0
+        transcript = Transcript(_table_turns(path, columns))
         missing = "no row has both a speaker and text"
-    if not turns:
+    if not transcript.turns:
         raise DataError([f"{path}: {missing}"])
-    return turns, unclear
+    return transcript
 
 
 def _text(path: Path) -> str:
@@ -120,15 +117,23 @@ def _text(path: Path) -> str:
     raise DataError([f"{path}: {problem}"])
 
 
-def _vtt_lines(path: Path) -> list[tuple[str, str]]:
-    """The cues' lines with the speaker where a voice tag names one (https://www.w3.org/TR/webvtt1/)."""
+def _vtt_lines(path: Path) -> tuple[list[tuple[str, str]], int]:
+    """The cues' lines with the speaker where a voice tag names one (https://www.w3.org/TR/webvtt1/).
+
+    Returns:
+        The lines, and how many there are outside cues, as after a blank line within one.
+    """
     blocks = re.split(r"\n[ \t]*\n", _text(path).replace("\r\n", "\n").replace("\r", "\n"))
     if not blocks[0].startswith("WEBVTT"):
         raise DataError([f"{path}: not WebVTT: the file must begin with 'WEBVTT'; name plain text .txt"])
     lines: list[tuple[str, str]] = []
+    outside = 0
     for block in blocks[1:]:
         _, arrow, payload = block.partition("-->")
-        if not arrow or block.lstrip().startswith(("NOTE", "STYLE", "REGION")):
+        if block.lstrip().startswith(("NOTE", "STYLE", "REGION")):
+            continue
+        if not arrow:
+            outside += sum(bool(line.strip()) for line in block.split("\n"))
             continue
         pieces = _VOICE.split(payload.partition("\n")[2])
         voiced = zip(["", *pieces[1::2]], pieces[::2], strict=True)
@@ -136,34 +141,25 @@ def _vtt_lines(path: Path) -> list[tuple[str, str]]:
             plain = html.unescape(re.sub(r"<[^>]*>", "", text))
             said = [plain] if speaker else plain.splitlines()
             lines += [(html.unescape(speaker), line) for line in said if line.strip()]
-    return lines
+    return lines, outside
 
 
-def _labelled(
-    lines: Sequence[tuple[str, str]], known: Collection[str], not_speakers: Collection[str]
-) -> tuple[list[Turn], int]:
-    """Turns from lines, each with its speaker where that is certain; and the number of unclear lines."""
-    labels = [None if speaker else _label(line) for speaker, line in lines]
-    counts = Counter(folded(label[0]) for label in labels if label)
-    candidates = counts.keys() - {*not_speakers}
-    names = {name for name in candidates if counts[name] > 1 or name in known}
+def _labelled(lines: Sequence[tuple[str, str]], outside: int, names: Names) -> Transcript:
+    """Turns from lines, each with its speaker where that is certain."""
+    labels, unclear = find_labels(["" if voice else line for voice, line in lines], names)
     turns: list[tuple[str, list[str]]] = []
     for (voice, line), label in zip(lines, labels, strict=True):
-        named = label is not None and folded(label[0]) in names
-        speaker, text = label if label and named else (voice, line)
+        speaker, text = label or (" ".join(voice.split()), line)
         if speaker:
             turns.append((speaker, [text]))
-        elif turns and not _TIME_ALONE.fullmatch(text):
+        elif not text.strip() or TIME_ALONE.fullmatch(text):
+            continue
+        elif turns:
             turns[-1][1].append(text)
+        else:
+            outside += 1
     spoken = ((speaker, " ".join(" ".join(said).split())) for speaker, said in turns)
-    return [Turn("", " ".join(speaker.split()), text) for speaker, text in spoken if text], len(candidates - names)
-
-
-def _label(line: str) -> tuple[str, str] | None:
-    match = _LABEL.fullmatch(line)
-    if match is None or len(match["speaker"].split()) > _MOST_WORDS:
-        return None
-    return match["speaker"], match["text"] or ""
+    return Transcript([Turn("", speaker, text) for speaker, text in spoken if text], unclear, outside)
 
 
 def _table_turns(path: Path, columns: TranscriptColumns) -> list[Turn]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from datamodules.records import Pair
-from datamodules.sources.transcript_formats import Turn, folded
+from datamodules.sources.transcript_formats import Turn
+from datamodules.sources.transcript_labels import folded
 
 __all__ = [
     "RULE",

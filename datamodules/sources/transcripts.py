@@ -10,7 +10,8 @@ from pathlib import Path
 
 from datamodules.files import replacing_path
 from datamodules.records import Pair
-from datamodules.sources.transcript_formats import TranscriptColumns, Turn, folded, read_turns
+from datamodules.sources.transcript_formats import Transcript, TranscriptColumns, Turn, read_transcript
+from datamodules.sources.transcript_labels import Names, folded
 from datamodules.sources.transcript_pairs import (
     RULE,
     SEEKERS,
@@ -42,32 +43,30 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.output.exists():
         raise UserError(f"--output {args.output}: there is such a file; move it away or give another name")
+    if args.min_words < 0:
+        raise UserError(f"--min_words {args.min_words}: give a number of words, 0 or more")
     given = _given_roles(args.seekers, args.supporters, args.others)
     columns = TranscriptColumns(args.speaker_column, args.text_column, args.session_column)
-    transcripts = _read_all(args.files, columns, given, {folded(name) for name in args.not_speakers})
+    names = Names(given, {*SUPPORTERS, *SEEKERS}, {folded(name) for name in args.not_speakers})
+    read = _read_all(args.files, columns, names)
+    transcripts = {path: transcript.turns for path, transcript in read.items()}
     roles = {path: guess_roles(turns, given) for path, turns in transcripts.items()}
-    _check_roles(transcripts, roles)
+    _check_roles(transcripts, roles, [*args.seekers, *args.supporters, *args.others])
     if not args.accept_guess and any(set(roles[path]) - set(given) for path in transcripts):
         _confirm(transcripts, roles)
-    pairs: list[Pair] = []
-    total: Counter[str] = Counter()
     sessions = [
         session
         for path, turns in transcripts.items()
         for session in split_sessions(path, turns, keep_names=args.keep_names)
     ]
-    _check_names(sessions)
-    for session in sessions:
-        found, counts = make_pairs(session, roles[session.path], min_words=args.min_words)
-        print(f"{session.path}: {session.name}: {counts['turns']} turns, {len(found)} pairs", file=sys.stderr)
-        pairs += found
-        total += counts
-    if not pairs:
-        raise UserError("no session has a seeker's turn that a supporter answers; check who is who")
+    _check_names(sessions, keep_names=args.keep_names)
+    pairs, counts = _all_pairs(sessions, roles, args.min_words)
     _write(pairs, args.output)
-    left_out = ", ".join(f"{total[key]} {key}" for key in ("other_speakers", "backchannels", "opening", "unanswered"))
+    counts["lines_without_speaker"] = sum(transcript.without_speaker for transcript in read.values())
+    reasons = ("other_speakers", "backchannels", "opening", "unanswered", "lines_without_speaker")
+    left_out = ", ".join(f"{counts[reason]} {reason}" for reason in reasons)
     print(
-        f"{len(pairs)} pairs of {len(sessions)} sessions from {total['turns']} turns; left out: {left_out}",
+        f"{len(pairs)} pairs of {len(sessions)} sessions from {counts['turns']} turns; left out: {left_out}",
         file=sys.stderr,
     )
     print(args.output)
@@ -117,32 +116,39 @@ def _given_roles(seekers: Iterable[str], supporters: Iterable[str], others: Iter
     return roles
 
 
-def _read_all(
-    paths: Sequence[Path], columns: TranscriptColumns, given: Mapping[str, Role], not_speakers: set[str]
-) -> dict[Path, list[Turn]]:
-    transcripts: dict[Path, list[Turn]] = {}
+def _read_all(paths: Sequence[Path], columns: TranscriptColumns, names: Names) -> dict[Path, Transcript]:
+    transcripts: dict[Path, Transcript] = {}
     problems: list[str] = []
-    known = {*given, *SUPPORTERS, *SEEKERS}
     for path in paths:
         try:
-            turns, unclear = read_turns(path, columns, known, not_speakers)
+            read = transcripts[path] = read_transcript(path, columns, names)
         except DataError as error:
             problems += error.problems
             continue
-        transcripts[path] = turns
-        if unclear:
+        if read.unclear:
             print(
-                f"{path}: {unclear} lines begin with words before a colon that begin no other line; they were read as "
-                "what is said: name speakers with --seekers, --supporters or --others",
+                f"{path}: {read.unclear} lines begin with what may be a name before a colon; they were read as what is "
+                "said: name speakers with --seekers, --supporters or --others",
                 file=sys.stderr,
             )
+        if read.without_speaker:
+            where = "stand before the first speaker's name, or outside the cues of WebVTT"
+            print(f"{path}: {read.without_speaker} lines {where}; they are left out", file=sys.stderr)
     if problems:
         raise DataError(problems)
     return transcripts
 
 
-def _check_roles(transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path, Mapping[str, Role]]) -> None:
-    problems = []
+def _check_roles(
+    transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path, Mapping[str, Role]], given: Iterable[str]
+) -> None:
+    speakers = {folded(turn.speaker): turn.speaker for turns in transcripts.values() for turn in turns}
+    there = ", ".join([*map(repr, list(speakers.values())[:20]), *["..."] * (len(speakers) > 20)])
+    problems = [
+        f"{name!r} speaks in no file; the speakers there are {there}: correct the name, or leave it out"
+        for name in given
+        if folded(name) not in speakers
+    ]
     for path, turns in transcripts.items():
         counts = Counter(turn.speaker for turn in turns if folded(turn.speaker) not in roles[path])
         problems += [
@@ -154,16 +160,43 @@ def _check_roles(transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path
         raise DataError(problems)
 
 
-def _check_names(sessions: Sequence[Session]) -> None:
-    first: dict[str, Path] = {}
+def _check_names(sessions: Sequence[Session], *, keep_names: bool) -> None:
+    first: dict[str, Session] = {}
     problems = []
     for session in sessions:
-        if session.name in first:
-            same = f"session {session.name} is in {first[session.name]} too"
-            problems.append(f"{session.path}: {same}; leave out one, or rename it where the files are different")
-        first.setdefault(session.name, session.path)
+        other = first.setdefault(session.name, session)
+        if other is session:
+            continue
+        if keep_names:
+            problem = f"session {session.name} is in {other.path} too; rename one of the two, or leave it out"
+        else:
+            problem = (
+                f"session {session.name} is in {_place(other)} too, word for word; leave out one, or call sessions as "
+                "the files do with --keep_names"
+            )
+        problems.append(f"{_place(session)}: {problem}")
     if problems:
         raise DataError(problems)
+
+
+def _place(session: Session) -> str:
+    own = session.turns[0].session
+    return f"{session.path}, session {own!r}" if own else str(session.path)
+
+
+def _all_pairs(
+    sessions: Sequence[Session], roles: Mapping[Path, Mapping[str, Role]], min_words: int
+) -> tuple[list[Pair], Counter[str]]:
+    pairs: list[Pair] = []
+    total: Counter[str] = Counter()
+    for session in sessions:
+        found, counts = make_pairs(session, roles[session.path], min_words=min_words)
+        print(f"{session.path}: {session.name}: {counts['turns']} turns, {len(found)} pairs", file=sys.stderr)
+        pairs += found
+        total += counts
+    if not pairs:
+        raise UserError("no session has a seeker's turn that a supporter answers; check who is who")
+    return pairs, total
 
 
 def _confirm(transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path, Mapping[str, Role]]) -> None:

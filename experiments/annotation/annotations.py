@@ -78,6 +78,7 @@ class Annotation:
         dataset: Source and generator of the row; empty where unknown.
         response_post: The text that the spans refer to; empty where it is not known.
         updated: When it was given (ISO 8601), where the tool says so.
+        account: The tool's account that gave it, where the annotator is whom the task was assigned to.
         where: File and place, for messages.
     """
 
@@ -92,6 +93,7 @@ class Annotation:
     dataset: str = ""
     response_post: str = ""
     updated: str = ""
+    account: str = ""
     where: str = ""
 
     @property
@@ -100,8 +102,9 @@ class Annotation:
         return bool(self.levels or self.strategy)
 
     def to_json(self) -> str:
-        """The annotation as one JSON line; empty fields are left out, and where it was read is."""
-        fields = {key: value for key, value in asdict(self).items() if value not in ("", {}) and key != "where"}
+        """The annotation as one JSON line; empty fields are left out, and so are the account and where it was read."""
+        unwritten = {"account", "where"}
+        fields = {key: value for key, value in asdict(self).items() if value not in ("", {}) and key not in unwritten}
         return json.dumps(fields, ensure_ascii=False)
 
 
@@ -187,7 +190,8 @@ def merge_repeats(collected: Collected) -> list[Annotation]:
     """One annotation for each annotator and row: the last where the tool says when they were given.
 
     Args:
-        collected: What was read. Repeats are counted; those that differ without a time are problems.
+        collected: What was read. Repeats are counted; those that differ without a time are problems, and so are those
+            of several accounts, which are several people.
 
     Returns:
         The annotations, in the order of their first occurrence.
@@ -197,7 +201,13 @@ def merge_repeats(collected: Collected) -> list[Annotation]:
         first = kept.setdefault((annotation.id, annotation.annotator), annotation)
         if first is annotation:
             continue
-        if _answers(first) == _answers(annotation):
+        if first.account != annotation.account and first.account and annotation.account:
+            accounts = " and ".join(sorted({first.account, annotation.account}))
+            collected.problems.append(
+                f"{annotation.where}: assigned to {annotation.annotator}, and accounts {accounts} answered it: take "
+                "accounts as the annotators with --by_account, or export the answers of one"
+            )
+        elif _answers(first) == _answers(annotation):
             collected.counts["repeated"] += 1
         elif first.updated and annotation.updated:
             collected.counts["superseded"] += 1

@@ -166,9 +166,10 @@ def read_record(
     by_user: dict[str, dict[str, Any]] = defaultdict(dict)
     for question, responses in record["responses"].items():
         for response in responses:
-            by_user[str(response.get("user_id"))][question] = response.get("value")
+            by_user[str(response.get("user_id") or "")][question] = response.get("value")
     for user, answers in by_user.items():
         annotation = Annotation(row, assigned or user, stage=str(metadata.get("stage", "")), where=where)
+        annotation.account = user if assigned else ""
         annotation.response_post = text
         _read_answers(answers, annotation, collected)
         collected.annotations.append(annotation)

@@ -15,7 +15,7 @@ from datamodules.records import MECHANISMS, Pair
 from datamodules.sources.epitome import read_epitome
 from datamodules.sources.table import Columns, read_table
 from datamodules.splits import group_rows, hash_ids
-from errors import UserError
+from errors import DataError, UserError
 from experiments.annotation.annotations import Annotation
 from experiments.annotation.consolidate import Open, Resolved, consolidate, read_decisions
 from experiments.annotation.differences import Sheets
@@ -132,6 +132,10 @@ def _export(options: argparse.Namespace) -> None:
     questions = Questions(mechanisms, rationales=not options.no_rationales, strategies=options.strategies)
     page = _own_guidelines(options.guidelines) if options.guidelines else guidelines(questions)
     suggestions = read_suggestions(options.scores, _ids_in_scores(taken)) if options.scores else {}
+    if options.scores and not suggestions:
+        raise UserError(
+            "--scores: no id there is the id of a row of the study; score the rows that are to be annotated"
+        )
     written = Study(questions, options.annotators, taken, assignments).write(
         options.output, options.tool, page, suggestions
     )
@@ -179,6 +183,8 @@ def _import(options: argparse.Namespace) -> None:
     study = Study.read(options.study)
     texts = {row: pair.response_post for row, pair in study.rows.items()}
     annotations, counts = read_annotations(options.files, texts=texts, by_account=options.by_account)
+    if not options.by_account:
+        _check_annotators(annotations, study.annotators)
     if not annotations:
         raise UserError(f"no file has an annotation ({_told(counts)})")
     if options.reference and options.reference not in {said.annotator for said in annotations}:
@@ -196,6 +202,17 @@ def _import(options: argparse.Namespace) -> None:
     write_csv(options.output / "adjudication.csv", *_adjudication(left, annotations))
     _write_sheets(options.output, annotations, study, options.reference, show_clinical=options.allow_clinical_text)
     _report(annotations, study, counts, len(resolved), len(left))
+
+
+def _check_annotators(annotations: Sequence[Annotation], known: Sequence[str]) -> None:
+    """Accounts are nobody of the study's; all other annotators are, or their name has a mistake."""
+    strangers: dict[str, str] = {}
+    for said in annotations:
+        if said.annotator not in known:
+            strangers.setdefault(said.annotator, said.where)
+    if strangers:
+        way_out = f"is not one of the study's, {', '.join(known)}: correct the name, or add it in study.json"
+        raise DataError([f"{where}: annotator '{name}' {way_out}" for name, where in strangers.items()])
 
 
 def _complete(annotations: Sequence[Annotation], study: Study) -> None:

@@ -130,9 +130,11 @@ def read_task(
             collected.counts["skipped by the annotator"] += 1
             continue
         assigned = "" if by_account else str(data.get("assigned_to", ""))
+        account = _account(given.get("completed_by"))
         annotation = Annotation(
             id=row,
-            annotator=assigned or _account(given.get("completed_by")),
+            annotator=assigned or account,
+            account=account if assigned else "",
             stage=str(data.get("stage", "")),
             response_post=text,
             updated=str(given.get("updated_at") or given.get("created_at") or ""),

@@ -10,6 +10,7 @@ from typing import Any
 from errors import DataError
 from experiments.annotation import argilla, label_studio
 from experiments.annotation.annotations import Annotation, Collected, merge_repeats
+from experiments.annotation.guidelines import STRATEGY_MEANINGS
 from experiments.annotation.tables import read_table
 
 __all__ = ["read_annotations"]
@@ -23,7 +24,8 @@ def read_annotations(
     Args:
         paths: Label Studio exports in the format JSON, Argilla's `records.json` or the folder that holds it, and tables
             (CSV, TSV, JSON Lines, Parquet).
-        texts: Row id -> response of the rows of a study; other rows are then refused.
+        texts: Row id -> response of the rows of a study; other rows, and other strategies than the study's, are then
+            refused.
         by_account: Take the account that answered as the annotator, not the one whom the task was assigned to.
 
     Returns:
@@ -44,6 +46,8 @@ def read_annotations(
         if not annotation.id or not annotation.annotator:
             what = "row id (data.row_id, or the record's id)" if not annotation.id else "annotator"
             collected.problems.append(f"{annotation.where}: it has no {what}")
+        if texts is not None and annotation.strategy and annotation.strategy not in STRATEGY_MEANINGS:
+            collected.problems.append(f"{annotation.where}: strategy: not one of {', '.join(STRATEGY_MEANINGS)}")
     answered = Collected([a for a in collected.annotations if a.answered], collected.problems, collected.counts)
     if unanswered := len(collected.annotations) - len(answered.annotations):
         collected.counts["unanswered"] = unanswered
