@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from difflib import get_close_matches
 
@@ -80,8 +81,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command = getattr(importlib.import_module(module), function)
         status: int = command(arguments if place == _TRAINING else arguments[1:])
+        sys.stdout.flush()
     except UserError as error:
         return _complain(str(error))
+    except BrokenPipeError:  # whoever read the output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno not in STORAGE:
             raise

@@ -209,3 +209,13 @@ def test_a_later_config_goes_on_top_of_an_earlier_one(file: Path, tmp_path: Path
     text = (folder / "config.yaml").read_text()
     assert "head_lr: 0.5" in text
     assert "lr: 0.001" in text
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours() -> None:
+    words = [sys.executable, str(ROOT / "cli.py"), "experiment", "configs/experiments/demo.yaml", "--dry_run"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (1, "")
