@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from datamodules.dialogues import Turn
 from datamodules.files import replacing
-from errors import UserError
+from inference.answer_log import AnswerLog, seed_of
 from inference.engines import Answer, Asked
 from inference.prompts import Prompting
 
@@ -43,62 +42,6 @@ def beside(output: Path, what: str) -> Path:
     return output.with_name(f"{output.stem}.{what}.jsonl")
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """An answer from the log."""
-
-    text: str
-    finish: str
-    model: str
-    revision: str
-    usage: None = None
-
-
-class _Log:
-    """Every answer ever paid for, a JSON line each, found by what was asked; a half last line is dropped."""
-
-    def __init__(self, path: Path) -> None:
-        self._answers: dict[str, _Kept | None] = {}
-        self._file = path.open("a+b")
-        self._file.seek(0)
-        whole = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                entry = json.loads(line)
-                fields = (entry[name] for name in ("answer", "finish", "model", "revision"))
-                self._answers[entry["request"]] = None if entry["rejected"] else _Kept(*fields)
-            except (ValueError, TypeError, KeyError):
-                raise UserError(f"{path} is no log of answers; name another --output, or move that file") from None
-            whole += len(line)
-        self._file.truncate(whole)
-
-    def __contains__(self, request: str) -> bool:
-        return request in self._answers
-
-    def __getitem__(self, request: str) -> _Kept | None:
-        return self._answers[request]
-
-    def add(self, entry: dict[str, Any], answer: Answer | None) -> None:
-        """Appends an answer.
-
-        Args:
-            entry: What was asked: `request` and what else the log is to say of it.
-            answer: What came; None: the request was rejected.
-        """
-        said = {"answer": "", "finish": "rejected", "model": "", "revision": ""}
-        if answer:
-            said = {"answer": answer.text, **{name: getattr(answer, name) for name in ("finish", "model", "revision")}}
-            entry |= {name: getattr(answer.usage, name) for name in ("prompt_tokens", "completion_tokens")}
-        self._file.write(json.dumps({**entry, "rejected": answer is None, **said}, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
 @dataclass
 class Prompter:
     """Asks an engine for responses.
@@ -119,7 +62,7 @@ class Prompter:
     failed: list[dict[str, str]] = field(default_factory=list, init=False)
     """Turns without a response: `id`, and `problem` of the last answer."""
 
-    async def rows(self, turns: Iterator[PromptedTurn], log: _Log) -> AsyncIterator[dict[str, Any] | None]:
+    async def rows(self, turns: Iterator[PromptedTurn], log: AnswerLog) -> AsyncIterator[dict[str, Any] | None]:
         """Asks for turns, many at a time.
 
         Args:
@@ -155,7 +98,7 @@ class Prompter:
                 task.cancel()
             await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
 
-    async def _respond(self, turn: PromptedTurn, gate: asyncio.Semaphore, log: _Log) -> tuple[str, str]:
+    async def _respond(self, turn: PromptedTurn, gate: asyncio.Semaphore, log: AnswerLog) -> tuple[str, str]:
         """The response, or what is wrong with the last answer."""
         found = "", ""
         async with gate:
@@ -166,32 +109,24 @@ class Prompter:
                     break
         return found
 
-    async def _answer(self, turn: PromptedTurn, attempt: int, log: _Log) -> Answer | None:
+    async def _answer(self, turn: PromptedTurn, attempt: int, log: AnswerLog) -> Answer | None:
         """An answer, from the log where it is there."""
-        messages = self.prompting.messages(turn.turns, turn.strategy)
-        seed = int(_digest([self.seed, turn.id, attempt])[:7], 16)
-        request = _digest([self.asked.identity(), messages, seed])
-        if request in log:
-            return log[request]
         prompting = self.prompting
-        target = {"prompting": prompting.name, "marker": prompting.marker, "strategy": turn.strategy}
-        answer = await self.asked.engine.ask(
-            messages, self.asked.sampling, seed, role="responder", target=target, sources=frozenset({turn.source})
+        return await log.ask(
+            self.asked,
+            prompting.messages(turn.turns, turn.strategy),
+            seed_of(self.seed, turn.id, attempt),
+            {
+                "id": turn.id,
+                "attempt": attempt,
+                "prompting": prompting.name,
+                "prompts": prompting.hash,
+                "strategy": turn.strategy,
+            },
+            role="responder",
+            target={"prompting": prompting.name, "marker": prompting.marker, "strategy": turn.strategy},
+            sources=frozenset({turn.source}),
         )
-        self.paid += 1
-        entry = {
-            "id": turn.id,
-            "attempt": attempt,
-            "prompting": prompting.name,
-            "prompts": prompting.hash,
-            "seed": seed,
-        }
-        log.add({**entry, "strategy": turn.strategy, **self.asked.identity(), "request": request}, answer)
-        return answer
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def prompt_turns(
@@ -218,7 +153,7 @@ def prompt_turns(
 
     async def write() -> None:
         """Asks and writes; lets go of log and engine, whatever happens."""
-        log, done = _Log(beside(output, "answers")), 0
+        log, done = AnswerLog(beside(output, "answers")), 0
         try:
             with replacing(output) as file:
                 async for row in prompter.rows(turns, log):
@@ -226,6 +161,7 @@ def prompt_turns(
                     done += 1
                     progress(done)
         finally:
+            prompter.paid = log.paid
             log.close()
             await prompter.asked.engine.close()
 

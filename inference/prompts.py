@@ -15,7 +15,7 @@ from datamodules.dialogues import Turn
 from errors import DataError, UserError
 from inference.engines import Answer
 
-__all__ = ["PROMPTINGS", "Prompting", "PromptingName", "load_prompting"]
+__all__ = ["ENDS", "PROMPTINGS", "Prompting", "PromptingName", "load_prompting", "without_thinking"]
 
 PromptingName = Literal["plain", "cot", "strategy"]
 PROMPTINGS: tuple[PromptingName, ...] = get_args(PromptingName)
@@ -26,6 +26,7 @@ _PLACES = {"plain": set(), "cot": {"marker"}, "strategy": {"strategy", "meaning"
 _TAG = "(?:think|thinking|reasoning)>"
 _THINKING = re.compile(rf"(?:<{_TAG}.*?|\A(?:(?!<{_TAG}).)*?)</{_TAG}", re.DOTALL | re.IGNORECASE)
 """A model's thoughts; where the chat template has opened the tag, the answer holds its end alone."""
+_OPENED = re.compile(f"<{_TAG}", re.IGNORECASE)
 _EMPHASIS = re.compile(r"\A(?P<marks>[*_]+)(?P<said>[^*_]+)(?P=marks)\Z")
 _SPEAKER = re.compile(
     r"\A(?P<marks>[*_]*)(?:supporter|assistant)(?:(?P=marks)\s*:|\s*:(?P=marks))\s*(?P<said>.*)\Z",
@@ -33,6 +34,9 @@ _SPEAKER = re.compile(
 )
 _QUOTES = re.compile(r'\A["“](?P<said>[^"“”]*)["”]\Z')
 """What stands around a whole message, or before it."""
+
+ENDS = {"length": "cut off at max_tokens", "refusal": "refused"}
+"""What is wrong with an answer that ended so."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,11 @@ class Prompting:
         """The response in an answer, its thinking cut, and what is wrong where there is none."""
         if answer is None:
             return "", "rejected"
-        if answer.finish in ("length", "refusal"):
-            return "", "cut off at max_tokens" if answer.finish == "length" else "refused"
-        text = _THINKING.sub("", answer.text)
+        if answer.finish in ENDS:
+            return "", ENDS[answer.finish]
+        text = without_thinking(answer.text)
+        if text is None:
+            return "", "thinking without an end"
         if self.marker:
             before, found, text = text.rpartition(self.marker)
             if not found:
@@ -80,6 +86,12 @@ class Prompting:
             text = around.sub(r"\g<said>", text.strip())
         text = text.strip()
         return text, "" if text else "empty"
+
+
+def without_thinking(text: str) -> str | None:
+    """What a model wrote besides its thoughts; None where they have no end."""
+    said = _THINKING.sub("", text)
+    return None if _OPENED.search(said) else said
 
 
 def _without_end_of(marks: str, text: str) -> str:

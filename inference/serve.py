@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import socket
 import sys
 from pathlib import Path
 
 from errors import UserError
+from inference.listening import HOST, listening
 
 __all__ = ["main"]
 
-_HOST, _PORT = "127.0.0.1", 8018
+_PORT = 8018
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,28 +65,14 @@ def main(argv: list[str] | None = None) -> int:
 
     # oneDNN keeps a compiled GELU for each batch size and length, 1024 of them; the layers of a batch need one
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    with _listening(options.port) as listener:
+    with listening(options.port) as listener:
         scorer = EmpathyScorer.load(options.run, options.device)
         talker = Talker(options.responder, options.classifier, options.device) if options.responder else None
         app = build_app(scorer, talker, store)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3))
         kept = f"what is asked is kept in {store}" if store else "nothing is kept"
-        url = f"http://{_HOST}:{listener.getsockname()[1]}/"
+        url = f"http://{HOST}:{listener.getsockname()[1]}/"
         print(f"Serving at {url} ; endpoints at {url}docs ; {kept}; stop with Ctrl-C.", file=sys.stderr, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
     return 0
-
-
-def _listening(port: int) -> socket.socket:
-    """A socket of this machine alone."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((_HOST, port))
-        listener.listen(1024)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--port {port}: {reason}; choose another") from None
-    return listener

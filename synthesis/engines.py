@@ -33,7 +33,7 @@ __all__ = [
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": text}`."""
 
-Role = Literal["actor", "evaluator", "reflection", "labels", "rationales", "scorer", "responder"]
+Role = Literal["actor", "evaluator", "reflection", "labels", "rationales", "scorer", "responder", "judge"]
 """What a call is for."""
 
 

@@ -142,6 +142,8 @@ class ScriptedEngine(Engine):
             thought = f"Someone should listen first.\n{asked['marker']} " if asked.get("marker") else ""
             said = [_strategy_sentence(asked["strategy"])] if asked.get("strategy") else []
             return thought + " ".join([*said, dice.choice(_PLAIN)])
+        if request.role == "judge":
+            return _verdict(*asked["replies"])
         responses = _responses(request.messages[-1]["content"])
         seen = [{mechanism: _level(response, mechanism) for mechanism in MECHANISMS} for response in responses]
         if request.role == "reflection":
@@ -193,6 +195,13 @@ def _in_some_form(turns: Sequence[dict[str, str]], dice: random.Random) -> str:
     ]
     trailing = body.replace('"\n  }', '",\n  }')
     return dice.choice([body, f"Sure, here it is:\n```json\n{trailing}\n```\nTell me if it fits.", "\n\n".join(lines)])
+
+
+def _verdict(one: str, other: str) -> str:
+    """Prefers the reply with more words."""
+    words = [len(one.split()), len(other.split())]
+    better = 0 if words[0] == words[1] else 1 + words.index(max(words))
+    return f"The replies have {words[0]} and {words[1]} words.\nVerdict: {better}"
 
 
 def _responses(text: str) -> list[str]:

@@ -3,10 +3,12 @@ from math import isnan
 
 import pytest
 from pairwise_studies import judge, make_study
+from running import run
 
 from experiments.pairwise.command import main
 from experiments.pairwise.report import report
 from experiments.pairwise.score import score_study
+from experiments.pairwise.statistics import Outcome, bradley_terry
 from experiments.pairwise.study import open_key
 
 PAIR = "plain_vs_tagged"
@@ -39,7 +41,7 @@ def test_the_majority_of_the_raters_makes_the_outcome(tmp_path):
     judge(study, "anna", lambda row, left: "plain")
     judge(study, "ben", lambda row, left: "plain" if number(row) < 2 else None if number(row) == 2 else "tagged")
     found = scored(study).estimates
-    assert [found[f"human/{PAIR}/{what}"].value for what in ("win", "loss", "tie")] == [0.75, 0, 0.25]
+    assert [found[f"human/{PAIR}/{what}"].value for what in ("win", "loss", "tie")] == [0.5, 0, 0.5]
     assert found[f"human/{PAIR}/win"].n == 4
     every = [found[f"human/every/{PAIR}/{what}"] for what in ("win", "loss", "tie")]
     assert [(one.value, one.n) for one in every] == [(0.75, 8), (0.125, 8), (0.125, 8)]
@@ -47,8 +49,50 @@ def test_the_majority_of_the_raters_makes_the_outcome(tmp_path):
     assert found["agreement/mean_pairwise_agreement"].value == 0.5
     assert found["agreement/anna~ben/kappa"].value == 0  # anna always says plain
     text = report(scored(study))
-    assert "People, one outcome a context" in text
+    assert "People, one outcome a context: what more than half of its raters said, else a tie" in text
     assert "anna, ben" in text
+
+
+def test_an_outcome_is_what_more_than_half_of_the_raters_say(tmp_path):
+    study, _ = make_study(tmp_path, systems=("a", "b", "c"), contexts=8)
+    one, other, tie = 1, -1, None
+    said = [
+        (tie, tie, one),
+        (tie, tie, other),
+        (tie, one, one),
+        (one, other, tie),
+        (one, other, one),
+        (other, other, one),
+        (other, tie, other),
+        (other, other, other),
+    ]
+
+    def opinion(rater):
+        def preferred(row, left):
+            systems = sorted([row["first"], row["second"]])
+            value = said[number(row)][rater]
+            return value and systems[0 if value == one else 1]
+
+        return preferred
+
+    for rater, name in enumerate(("anna", "ben", "cy")):
+        judge(study, name, opinion(rater))
+    found = scored(study).estimates
+    for pair in ("a_vs_b", "a_vs_c", "b_vs_c"):
+        counts = [8 * found[f"human/{pair}/{what}"].value for what in ("win", "loss", "tie")]
+        assert counts == [2, 3, 3]
+        assert found[f"human/{pair}/decided"].n == 5
+        assert found[f"human/{pair}/p"].value == 1  # 2 of 5
+    expected = bradley_terry(
+        [
+            Outcome(str(n), x, y, value)
+            for n, value in enumerate((0, 0, 1, 0, 1, -1, -1, -1))
+            for x, y in (("a", "b"), ("a", "c"), ("b", "c"))
+        ],
+        "abc",
+    )
+    for name, strength in expected.items():
+        assert found[f"human/strength/{name}"] == pytest.approx(strength)
 
 
 def test_raters_without_a_task_in_common(tmp_path):
@@ -116,6 +160,19 @@ def test_a_judge_stands_apart_and_is_calibrated(tmp_path):
     assert "Judge llama calibrated by people" in report(scored(study))
 
 
+def test_people_alone_are_all_that_people_judged(tmp_path):
+    study, _ = make_study(tmp_path, contexts=10)
+    ratings = judge(study, "llama", lambda row, left: "plain", "judges", ["first", "second"])
+    tasks = open_key(study).tasks
+    kept = [x for x in ratings.path.read_text().splitlines(True) if number(tasks[json.loads(x)["task"]]) < 4]
+    ratings.path.write_text("".join(kept))
+    judge(study, "anna", lambda row, left: "plain" if number(row) < 3 else "tagged")
+    found = scored(study).estimates
+    assert found[f"judge/llama/{PAIR}/points"][::3] == (1, 4)
+    assert found[f"judge/llama/{PAIR}/points_calibrated"][::3] == (0.75, 4)
+    assert found[f"judge/llama/{PAIR}/points_human"][::3] == (0.3, 10)
+
+
 def test_a_judge_alone_and_nothing_at_all(tmp_path):
     study, _ = make_study(tmp_path, contexts=4)
     assert "Nothing is judged yet" in report(scored(study))
@@ -142,6 +199,12 @@ def test_the_command_from_files_to_numbers(tmp_path, capsys):
     judge(Study(study), "anna", lambda row, left: "new")
     assert main(["score", str(study), "--output", str(out)]) == 0
     assert "new : plain  4     100/0" in capsys.readouterr().out
+    unwritable = run("compare", "score", study, "--output", "/proc/x.json")
+    assert (unwritable.status, unwritable.err.startswith("error: --output /proc/x.json can't be written: ")) == (
+        2,
+        True,
+    )
+    assert len(unwritable.err.splitlines()) == 1
     numbers = json.loads(out.read_text())
     assert numbers["human/new_vs_plain/win"]["value"] == 1
     assert numbers["human/new_vs_plain/p"] == {"value": 0.125, "low": None, "high": None, "n": 4}

@@ -5,9 +5,8 @@ import urllib.request
 
 import pytest
 from pairwise_studies import make_study
+from running import run
 
-from errors import UserError
-from experiments.pairwise.command import main
 from experiments.pairwise.server import RatingServer
 from experiments.pairwise.study import Study, open_key
 
@@ -122,6 +121,24 @@ def test_other_sites_get_nothing(server):
     assert server.server_address[0] == "127.0.0.1"
 
 
-def test_a_port_in_use(server, tmp_path):
-    with pytest.raises(UserError, match="choose another with --port"):
-        main(["rate", str(tmp_path / "study"), "--port", str(server.server_port)])
+def test_a_port_that_cannot_be_had(server, tmp_path):
+    for port, reason in (
+        (server.server_port, "Address already in use"),
+        (99999, "bind(): port must be 0-65535."),
+        (-1, ""),
+    ):
+        ran = run("compare", "rate", tmp_path / "study", "--port", port)
+        assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+        assert ran.err.startswith(f"error: --port {port}: {reason}")
+        assert ran.err.endswith("; choose another\n")
+
+
+def test_a_page_can_be_asked_for_without_its_body(server):
+    for path, status in (("", 200), ("api/view?rater=ben", 400), ("key.json", 404)):
+        request = urllib.request.Request(server.url + path, method="HEAD")
+        try:
+            with urllib.request.urlopen(request) as response:
+                found, length, body = response.status, int(response.headers["Content-Length"]), response.read()
+        except urllib.error.HTTPError as error:
+            found, length, body = error.code, int(error.headers["Content-Length"]), error.read()
+        assert (found, length > 0, body) == (status, True, b"")

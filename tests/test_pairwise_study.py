@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 from pairwise_studies import answer, judge, make_study, write_rows
+from running import run, succeed
 
 from errors import DataError, UserError
 from experiments.pairwise.draw import System, draw_study
@@ -18,7 +19,7 @@ TURNS = [
 
 
 def test_contexts_are_the_turns_before_the_response(tmp_path):
-    path = write_rows(tmp_path / "c.jsonl", [{"id": "a:b", "turns": TURNS, "source": "clinical"}, {"turns": TURNS[:1]}])
+    path = write_rows(tmp_path / "c.jsonl", [{"id": "a:b", "turns": TURNS, "source": "esconv"}, {"turns": TURNS[:1]}])
     found = read_contexts(path, ["a:b:0", "a:b:3", "a:b:4", "a:b:5", "a:b", "1:1", "2:0"])
     said = {name: [turn["text"] for turn in context.turns] for name, context in found.items()}
     assert said == {
@@ -28,7 +29,7 @@ def test_contexts_are_the_turns_before_the_response(tmp_path):
         "a:b": ["hello", "hi"],
         "1:1": ["hello"],
     }
-    assert {found["a:b:0"].source, found["1:1"].source} == {"clinical", ""}
+    assert [found["a:b:0"].source, found["1:1"].source] == ["esconv", "clinical"]
     assert found["a:b:3"].dialogue == "a:b"
 
 
@@ -119,6 +120,33 @@ def test_what_cannot_be_drawn(tmp_path):
     make_study(tmp_path / "c")
     with pytest.raises(UserError, match="never overwritten"):
         make_study(tmp_path / "c")
+    one, other = (write_rows(tmp_path / f"{name}.jsonl", [answer(name, n)]) for n, name in enumerate("ab"))
+    contexts = tmp_path / "c/contexts.jsonl"
+    with pytest.raises(UserError, match=r"no id has a response in each of .*a\.jsonl, .*b\.jsonl and a context in"):
+        draw_study([System("a", one), System("b", other)], contexts, tmp_path / "d")
+    empty = tmp_path / "empty.csv"
+    empty.write_text("id,response\n")
+    with pytest.raises(DataError, match=r"empty\.csv: no rows; name a file of responses"):
+        draw_study([System("a", one), System("b", empty)], contexts, tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("places", "named"),
+    [
+        (["--output", "/proc/q"], "/proc/q"),
+        (["--output", "STUDY", "--key", "/proc/k.json"], "/proc/k.json"),
+        (["--output", "STUDY", "--key", "plain.jsonl/k/key.json"], "plain.jsonl/k/key.json"),
+    ],
+)
+def test_a_study_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, places, named):
+    make_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    export = ["compare", "export", "plain.jsonl", "tagged.jsonl", "--contexts", "contexts.jsonl"]
+    ran = run(*export, *places)
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert ran.err.startswith(f"error: {named} can't be written: ")
+    assert not (tmp_path / "STUDY").exists()
+    succeed(*export, "--output", "STUDY")
 
 
 def test_the_seal(tmp_path):

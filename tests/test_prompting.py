@@ -70,6 +70,8 @@ def test_our_prompts_know_every_label() -> None:
         ("cot", said("Response: No.\nBetter so.\nResponse:\nWhat happened?\nTell me."), "What happened?\nTell me.", ""),
         ("cot", said("<think>Response: hm</think>What happened?"), "", "no 'Response:' in it"),
         ("cot", said("He is sad.\nResponse: "), "", "empty"),
+        ("plain", said("<think>The user is sad and I must hide this"), "", "thinking without an end"),
+        ("cot", said("<think>I could say\nResponse: I see. No,"), "", "thinking without an end"),
     ],
 )
 def test_what_is_taken_from_an_answer(name: str, answer: Reply | None, text: str | None, problem: str) -> None:

@@ -112,7 +112,8 @@ def test_what_goes_with_a_responder(scorer: EmpathyScorer, talkers: dict[str, Pa
         status, answer = ask(url, "respond", {"turns": [], "strategy": "Action"})
         assert (status, answer["detail"].partition(";")[0]) == (422, "strategy: unknown to this responder")
     with served(build_app(scorer)) as url:
-        assert ask(url, "respond", {"turns": []})[0] in (404, 405)
+        missing = 404, {"detail": "no responder is served here; start the server with --responder RUN"}
+        assert ask(url, "respond", {"turns": []}) == missing
         assert "/respond" not in ask(url, "openapi.json")[1]["paths"]
 
 
@@ -158,7 +159,8 @@ SECRET = "nobody must read this in a log"
             "pairs.0.response_post: String should have at most 10000",
         ),
         ("score", {"pairs": [{**pair(), "level": 2}]}, 422, "pairs.0.level: Extra inputs are not permitted"),
-        ("score", '{"pairs": [', 422, "1"),
+        ("score", '{"pairs": [', 422, "the body is not JSON: Expecting value at character 12"),
+        ("score", "I feel low.", 422, "the body is not JSON: Expecting value at character 1"),
         ("score", '{"pairs": [{"seeker_post": "", "response_post": "\\ud800"}]}', 422, "pairs.0.response_post: "),
         ("score", " " * 1_000_001, 413, "the body is larger than 1000000 bytes; send fewer or shorter texts"),
         ("respond", {"turns": [seeker("")]}, 422, "turns.0.text: String should have at least 1 character"),
@@ -173,6 +175,8 @@ SECRET = "nobody must read this in a log"
         ),
         ("respond", {"turns": [], "seed": -1}, 422, "seed: Input should be greater than or equal to 0"),
         ("nothing", {}, 405, "Method Not Allowed"),
+        ("score", None, 405, "send JSON to /score with POST; /docs describes it"),
+        ("respond", None, 405, "send JSON to /respond with POST; /docs describes it"),
         ("nothing", None, 404, "there is no such page; / is the page, /docs describes the endpoints"),
         ("../serve.py", None, 404, "there is no such page"),
     ],
@@ -183,6 +187,11 @@ def test_bad_requests_are_told_so(url: str, path: str, body: Any, status: int, d
     assert (found, list(answer)) == (status, ["detail"])
     assert answer["detail"].startswith(detail)
     assert SECRET not in answer["detail"]
+
+
+def test_a_page_can_be_asked_for_without_its_body(url: str) -> None:
+    assert ask(url, "", method="HEAD") == (200, "")
+    assert ask(url, "docs", method="HEAD") == (200, "")
 
 
 def test_foreign_names_sites_and_forms_are_turned_away(url: str) -> None:
@@ -341,4 +350,4 @@ def test_help_answers_at_once(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert os.times().children_user - before < 2
     assert done.stdout.splitlines()[-1] == "[] 0"
-    assert done.stdout.startswith("usage: ")
+    assert done.stdout.startswith(f"usage: python cli.py {command} ")

@@ -190,6 +190,22 @@ def test_a_talk_by_keyboard_alone(page):
     assert len(page.find_elements(By.CSS_SELECTOR, "#turns .choices")) == 1  # only the last one can be written anew
 
 
+@pytest.mark.parametrize("size", [(360, 740), (390, 844), (1280, 900)])
+def test_the_strategy_of_the_last_response_is_in_sight(page, size):
+    emulated = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", emulated)
+    box = "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()"
+    try:
+        page.find_element(By.ID, "tab-talk").click()
+        for said in range(1, 6):
+            page.find_element(By.ID, "said").send_keys("I failed my exam.", Keys.ENTER)
+            until(page, lambda said=said: len(page.find_elements(By.CSS_SELECTOR, "#turns .strategy")) == said)
+            shown, covering = (page.execute_script(box, one) for one in ("#turns > :last-child .strategy", "#say"))
+            assert 0 <= shown["top"] < shown["bottom"] <= covering["top"] < covering["bottom"] <= size[1]
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_policies_side_by_side(page):
     page.find_element(By.ID, "tab-compare").click()
     page.find_element(By.ID, "context").send_keys("My sister moved away.", Keys.CONTROL, Keys.ENTER)

@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from datamodules.records import SOURCES
+from errors import UserError
+
 __all__ = ["main"]
 
 _PORT = 8017
@@ -19,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cli.py compare", description="Which of two systems' responses is better, blind."
+        prog="python cli.py compare", description="Which of two systems' responses is better, blind."
     )
     steps = parser.add_subparsers(dest="step", required=True)
 
@@ -27,6 +30,12 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("systems", nargs="+", metavar="[NAME=]FILE", help="rows of id and response; NAME: the file's")
     export.add_argument("--contexts", type=Path, required=True, help="the dialogues or posts that were answered")
     export.add_argument("--output", type=Path, required=True, metavar="STUDY", help="a new folder")
+    export.add_argument(
+        "--source",
+        choices=SOURCES,
+        default="clinical",
+        help="what contexts are whose rows have no source (default: clinical, which `judge` keeps on this machine)",
+    )
     export.add_argument("--count", type=_positive, help="contexts to draw (default: all)")
     export.add_argument("--seed", type=int, help="of the draw (default: a random one, known to the key alone)")
     export.add_argument("--key", type=Path, help="where the sealed key goes (default: STUDY/key.json)")
@@ -42,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", type=Path, required=True, metavar="CONFIG", help="YAML: engine (class_path, init_args), sampling"
     )
     judge.add_argument("--name", help="names the judge (default: the engine's name)")
+    judge.add_argument(
+        "--tries", type=_positive, default=3, help="answers asked for until one holds a verdict (default: %(default)s)"
+    )
 
     score = steps.add_parser("score", help="break the seal and print what the judgements show")
     score.add_argument("study", type=Path)
@@ -71,6 +83,7 @@ def _export(args: argparse.Namespace) -> int:
         seed=args.seed,
         question=args.question or QUESTION,
         key_path=args.key,
+        source=args.source,
     )
     print(note, file=sys.stderr)
     return 0
@@ -103,14 +116,14 @@ def _judge(args: argparse.Namespace) -> int:
             print(f"{done} of {total} answers", file=sys.stderr)
 
     study = Study(args.study)
-    judge = load_judge(args.engine, args.name, frozenset(task.source for task in study.tasks.values()))
+    judge = load_judge(args.engine, args.name, study.sources, args.tries)
     try:
-        unreadable = asyncio.run(judge_study(study, judge, progress))
+        note = asyncio.run(judge_study(study, judge, progress))
     except KeyboardInterrupt:
         print("\nStopped; the same command goes on.", file=sys.stderr)
         return 130
-    if unreadable:
-        print(f"{unreadable} answers held no verdict and are not kept; the same command asks again", file=sys.stderr)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     return 0
 
 
@@ -124,5 +137,10 @@ def _score(args: argparse.Namespace) -> int:
     scores = score_study(study, open_key(study, args.key))
     print(report(scores))
     if args.output:
-        write_json(args.output, {key: estimate._asdict() for key, estimate in scores.estimates.items()})
+        try:
+            write_json(args.output, {key: estimate._asdict() for key, estimate in scores.estimates.items()})
+        except OSError as error:
+            raise UserError(
+                f"--output {args.output} can't be written: {error.strerror}; choose another place"
+            ) from None
     return 0

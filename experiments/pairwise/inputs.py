@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.records import Source
 from datamodules.sources.cells import CellError, parse_name, parse_text
 from datamodules.sources.formats import raw_rows
 from errors import DataError
-from experiments.pairwise.study import Turn
+from experiments.pairwise.study import Turn, source_of
 
 __all__ = ["Context", "read_contexts", "read_responses"]
 
@@ -22,12 +23,12 @@ class Context:
     Args:
         turns: Oldest first; empty where the supporter begins.
         dialogue: The dialogue's id.
-        source: Its row's `source`; empty where there is none.
+        source: Where it comes from.
     """
 
     turns: list[Turn]
     dialogue: str
-    source: str
+    source: Source
 
 
 def read_responses(path: Path) -> dict[str, str]:
@@ -40,7 +41,7 @@ def read_responses(path: Path) -> dict[str, str]:
         Id -> response.
 
     Raises:
-        DataError: Rows without the two, or an id twice.
+        DataError: Rows without the two, an id twice, or no rows.
     """
     responses: dict[str, str] = {}
     problems = []
@@ -58,18 +59,21 @@ def read_responses(path: Path) -> dict[str, str]:
             problems.append(f"{row.where(path)}: the id stands in an earlier row too; leave one response an id")
         else:
             responses[name] = response
+    if not responses and not problems:
+        problems.append(f"{path}: no rows; name a file of responses, as `respond` writes them")
     if problems:
         raise DataError(problems)
     return responses
 
 
-def read_contexts(path: Path, wanted: Collection[str]) -> dict[str, Context]:
+def read_contexts(path: Path, wanted: Collection[str], source: Source = "clinical") -> dict[str, Context]:
     """The contexts of responses.
 
     Args:
         path: Rows with `turns` (dialogues) or `seeker_post` (posts) in JSON Lines or Parquet, or ESConv's JSON.
         wanted: Ids of responses: `<dialogue>:<turn>` for the turns before that one, counted from 0 in the file, or a
             dialogue's own id for everything up to the seeker's last turn.
+        source: What rows are whose own `source` doesn't say.
 
     Returns:
         Id -> context, for those of `wanted` that the file has.
@@ -84,11 +88,12 @@ def read_contexts(path: Path, wanted: Collection[str]) -> dict[str, Context]:
         if dialogue and turn.isdecimal():
             asked.setdefault(dialogue, {})[name] = int(turn)
     contexts: dict[str, Context] = {}
-    for name, (source, turns) in (_esconv(path) if path.suffix.lower() == ".json" else _rows(path)).items():
+    dialogues = _esconv(path) if path.suffix.lower() == ".json" else _rows(path, source)
+    for name, (said, turns) in dialogues.items():
         for response, place in asked.get(name, {}).items():
             end = _answered(turns) if place is None else place
             if end <= len(turns):
-                contexts[response] = Context([one for one in turns[:end] if one["text"].strip()], name, source)
+                contexts[response] = Context([one for one in turns[:end] if one["text"].strip()], name, said)
     return contexts
 
 
@@ -97,10 +102,10 @@ def _answered(turns: list[Turn]) -> int:
     return max((place for place, turn in enumerate(turns, 1) if turn["speaker"] == "seeker"), default=0)
 
 
-def _esconv(path: Path) -> dict[str, tuple[str, list[Turn]]]:
+def _esconv(path: Path) -> dict[str, tuple[Source, list[Turn]]]:
     from datamodules.sources.esconv import read_esconv
 
-    dialogues: dict[str, tuple[str, list[Turn]]] = {}
+    dialogues: dict[str, tuple[Source, list[Turn]]] = {}
     for dialogue in read_esconv(path)[0]:
         turns = [{"speaker": "seeker", "text": ""} for _ in range(dialogue.turns[-1].place + 1)]
         for turn in dialogue.turns:
@@ -109,8 +114,8 @@ def _esconv(path: Path) -> dict[str, tuple[str, list[Turn]]]:
     return dialogues
 
 
-def _rows(path: Path) -> dict[str, tuple[str, list[Turn]]]:
-    dialogues: dict[str, tuple[str, list[Turn]]] = {}
+def _rows(path: Path, source: Source) -> dict[str, tuple[Source, list[Turn]]]:
+    dialogues: dict[str, tuple[Source, list[Turn]]] = {}
     problems = []
     for row in raw_rows(path):
         try:
@@ -128,10 +133,16 @@ def _rows(path: Path) -> dict[str, tuple[str, list[Turn]]]:
         elif name in dialogues:
             problems.append(f"{row.where(path)}: the id stands in an earlier row too; give each row its own")
         else:
-            dialogues[name] = (str(row.cells.get("source") or ""), turns)
+            dialogues[name] = (_source(row.cells, source), turns)
     if problems:
         raise DataError(problems)
     return dialogues
+
+
+def _source(cells: dict[str, Any], otherwise: Source) -> Source:
+    """What the row says it is; rows that were made from clinical text may hold some of it."""
+    made_from = cells.get("prompt_sources") or ()
+    return "clinical" if "clinical" in made_from else source_of(cells.get("source"), otherwise)
 
 
 def _turns(cells: dict[str, Any]) -> list[Turn] | None:

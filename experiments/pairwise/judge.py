@@ -7,19 +7,21 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, get_args
+from pathlib import Path
+from typing import get_args
 
 from errors import UserError
 from experiments.pairwise.study import Choice, Judgement, Ratings, Side, Study, Task, other_side
+from inference.answer_log import AnswerLog, seed_of
+from inference.engines import Answer, Asked
+from inference.prompting import beside
+from inference.prompts import ENDS, without_thinking
 
-__all__ = ["Complete", "Judge", "judge_study", "messages", "read_verdict"]
-
-Message = dict[str, str]
-Complete = Callable[[Sequence[Message]], Awaitable[str]]
-"""Messages (`role`, `content`) in, the answer's text out."""
+__all__ = ["Judge", "judge_study", "messages", "read_verdict"]
 
 _SYSTEM = """\
 You compare two replies to a person who seeks support. What was said and the two replies stand between tags: they are \
@@ -45,30 +47,22 @@ Reason in one or two sentences. Then write a last line with the verdict alone: "
 _VERDICT = re.compile(r"verdict\W*([012])\b", re.IGNORECASE)
 
 
-async def _nothing() -> None:
-    """There is nothing to let go of."""
-
-
 @dataclass(frozen=True)
 class Judge:
     """A model that judges.
 
     Args:
         name: Names it in files and tables.
-        complete: Asks it.
-        identity: What it is (engine, model, version, sampling): kept beside its judgements.
-        concurrency: Calls at the same time.
-        close: Lets go of connections.
+        asked: The engine; what it is (model, version, sampling) is kept beside its judgements.
+        tries: Answers asked for at most until one holds a verdict, each with another seed.
     """
 
     name: str
-    complete: Complete
-    identity: dict[str, Any]
-    concurrency: int = 1
-    close: Callable[[], Awaitable[None]] = _nothing
+    asked: Asked
+    tries: int = 3
 
 
-def messages(task: Task, left: Side, question: str) -> list[Message]:
+def messages(task: Task, left: Side, question: str) -> list[dict[str, str]]:
     """The prompt for a task whose `left` response stands first."""
     said = "\n".join(f"{turn['speaker']}: {turn['text']}" for turn in task.context)
     filled = _TASK.format(
@@ -81,14 +75,17 @@ def messages(task: Task, left: Side, question: str) -> list[Message]:
 
 
 def read_verdict(answer: str, left: Side) -> Choice | None:
-    """The last verdict in an answer; None where there is none."""
-    found = _VERDICT.findall(answer)
+    """The last verdict in an answer, its thinking aside; None where there is none."""
+    found = _VERDICT.findall(without_thinking(answer) or "")
     choices: tuple[Choice, Choice, Choice] = ("tie", left, other_side(left))
     return choices[int(found[-1])] if found else None
 
 
-async def judge_study(study: Study, judge: Judge, progress: Callable[[int, int], None]) -> int:
+async def judge_study(study: Study, judge: Judge, progress: Callable[[int, int], None]) -> str:
     """Asks for every task in both orders what was not judged before; each verdict is kept at once.
+
+    Every answer, with or without a verdict, is kept in `judges/<number>-<name>.answers.jsonl` and taken from there when
+    the same is asked again.
 
     Args:
         study: What is judged.
@@ -96,50 +93,98 @@ async def judge_study(study: Study, judge: Judge, progress: Callable[[int, int],
         progress: Gets the numbers of answers and of questions after each answer.
 
     Returns:
-        How many answers held no verdict; the next start asks again.
+        What got no verdict, for the user; empty where all is judged.
 
     Raises:
-        UserError: Another model judged under this name, or what `judge.complete` raises.
+        UserError: Another model judged under this name, the engine refuses, or no answer at all held a verdict.
     """
     ratings = study.rater(judge.name, "judges")
     _check_identity(ratings, judge)
+    path = beside(ratings.path, "answers")
     sides: tuple[Side, ...] = get_args(Side)
     left_over = [
         (task, left) for task in study.tasks.values() for left in sides if (task.id, left) not in ratings.given
     ]
-    gate = asyncio.Semaphore(judge.concurrency)
-    unreadable = 0
+    gate = asyncio.Semaphore(judge.asked.engine.concurrency)
+    log = AnswerLog(path)
 
-    async def ask(task: Task, left: Side) -> bool:
-        """Asks for one verdict and keeps it; whether there was one."""
+    async def ask(task: Task, left: Side) -> Answer | None:
+        """Asks for one verdict and keeps it; the last answer."""
         async with gate:
             start = time.monotonic()
-            answer = await judge.complete(messages(task, left, study.question))
+            choice, answer = await _verdict(study.question, judge, task, left, log)
             seconds = round(time.monotonic() - start, 1)
-        choice = read_verdict(answer, left)
-        if choice:
+        if choice and answer:
             at = datetime.now(UTC).isoformat(timespec="seconds")
-            ratings.add(Judgement(task.id, ratings.rater, choice, left, seconds, at, answer))
-        return choice is not None
+            ratings.add(Judgement(task.id, ratings.rater, choice, left, seconds, at, answer.text))
+        return answer
 
     asked = [asyncio.ensure_future(ask(task, left)) for task, left in left_over]
     try:
         for number, answered in enumerate(asyncio.as_completed(asked), 1):
-            unreadable += not await answered
+            await answered
             progress(number, len(asked))
     finally:
         for one in asked:
             one.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
-        await judge.close()
-    return unreadable
+        log.close()
+        await judge.asked.engine.close()
+    without = [
+        one.result() for one, (task, left) in zip(asked, left_over, strict=True) if (task.id, left) not in ratings.given
+    ]
+    if without and not ratings.given:
+        raise UserError(_nothing(judge.name, without, path, quote="clinical" not in study.sources))
+    return _note(without, len(asked), path) if without else ""
+
+
+async def _verdict(
+    question: str, judge: Judge, task: Task, left: Side, log: AnswerLog
+) -> tuple[Choice | None, Answer | None]:
+    """The choice, None where `judge.tries` answers hold none, and the last answer, None where it was rejected."""
+    for attempt in range(judge.tries):
+        answer = await log.ask(
+            judge.asked,
+            messages(task, left, question),
+            seed_of(task.id, left, attempt),
+            {"task": task.id, "left": left, "attempt": attempt},
+            role="judge",
+            target={"replies": [getattr(task, left), getattr(task, other_side(left))]},
+            sources=frozenset({task.source}),
+        )
+        choice = read_verdict(answer.text, left) if answer else None
+        if choice or answer is None:
+            break
+    return choice, answer
+
+
+def _reasons(without: Sequence[Answer | None]) -> str:
+    """Why answers hold no verdict, and how many of each."""
+    why = Counter("rejected" if one is None else ENDS.get(one.finish, "no verdict in it") for one in without)
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(why.items()))
+
+
+def _note(without: Sequence[Answer | None], asked: int, path: Path) -> str:
+    return (
+        f"{len(without)} of {asked} questions got no verdict ({_reasons(without)}) and are not judged; every answer is "
+        f"in {path}; a higher --tries asks again, except for what was rejected"
+    )
+
+
+def _nothing(name: str, without: Sequence[Answer | None], path: Path, *, quote: bool) -> str:
+    said = next((one.text.strip() for one in without if one and one.text.strip()), "") if quote else ""
+    shown = f"; one begins {' '.join(said.split())[:80]!r}" if said else ""
+    return (
+        f"no answer of '{name}' held a verdict, such as \"Verdict: 1\" ({_reasons(without)}){shown}; every answer "
+        f"is in {path}. Take a model that follows the prompt, or raise sampling.max_tokens, under another --name"
+    )
 
 
 def _check_identity(ratings: Ratings, judge: Judge) -> None:
     """Verdicts of two models, or to two prompts, must not end up in one file."""
     path = ratings.path.with_suffix(".json")
     prompt = hashlib.sha256(f"{_SYSTEM}\0{_TASK}".encode()).hexdigest()
-    identity = {"engine": judge.identity, "prompt_sha256": prompt}
+    identity = {"engine": judge.asked.identity(), "prompt_sha256": prompt}
     if not path.exists():
         path.write_text(json.dumps(identity, indent=1, ensure_ascii=False), encoding="utf-8")
     elif json.loads(path.read_text(encoding="utf-8")) != identity:

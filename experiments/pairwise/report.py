@@ -38,7 +38,8 @@ def report(scores: Scores) -> str:
 
 def _people(scores: Scores) -> list[str]:
     several = len(scores.raters) > 1
-    title = "People, one outcome a context: the majority of its raters" if several else "People"
+    rule = ", one outcome a context: what more than half of its raters said, else a tie"
+    title = f"People{rule if several else ''}"
     parts = [_table(title, [*_SHARES, _INTERVAL, "p", "p (Holm)"], _rows(scores, "human"))]
     if f"human/strength/{scores.systems[0]}" in scores.estimates:
         parts.append(_strengths(scores))

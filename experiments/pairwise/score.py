@@ -3,7 +3,7 @@
 <pair> stands for `<system>_vs_<system>`, <name> for a rater or judge, <pref> for `win`, `loss`, `tie` (shares of all),
 `decided` (wins where there was no tie) and, for people's and a judge's outcomes, `p` and `p_holm`:
 
-    human/<pair>/<pref>             one outcome a context, the majority of its raters
+    human/<pair>/<pref>             one outcome a context: what more than half of its raters said, else a tie
     human/strength/<system>         Bradley-Terry, with more than two systems
     human/every/<pair>/<pref>       every judgement, with more than one rater
     rater/<name>/<pair>/<pref>      one rater
@@ -15,6 +15,7 @@
     judge/<name>/same_as_human, kappa_with_human
     judge/<name>/<pair>/points, points_calibrated, points_human
                                     a win 1 point, a tie 0.5: alone, corrected by people's outcomes, people's alone
+                                    (over every context that people judged)
 """
 
 from __future__ import annotations
@@ -123,11 +124,14 @@ def _verdicts(study: Study, key: Key, ratings: Ratings) -> list[Verdict]:
 
 
 def _majority(verdicts: Iterable[Verdict]) -> dict[Place, int]:
-    """One outcome a context and pair: the side that more judgements chose, a tie where neither."""
-    totals: dict[Place, int] = defaultdict(int)
+    """One outcome a context and pair: what more than half of its judgements say, else a tie."""
+    said: dict[Place, list[int]] = defaultdict(list)
     for verdict in verdicts:
-        totals[verdict.place] += verdict.value
-    return {place: int(np.sign(total)) for place, total in totals.items()}
+        said[verdict.place].append(verdict.value)
+    return {
+        place: next((value for value in (1, -1) if 2 * values.count(value) > len(values)), 0)
+        for place, values in said.items()
+    }
 
 
 def _name(pair: Pair) -> str:
@@ -199,10 +203,10 @@ def _judge(
         places = sorted(place for place in steady if place[1] == pair)
         machine = [(steady[place] + 1) / 2 for place in places]
         people = [(human[place] + 1) / 2 if place in human else nan for place in places]
-        known = [value for value in people if not isnan(value)]
-        if known:
+        alone = [(value + 1) / 2 for place, value in human.items() if place[1] == pair]
+        if not all(map(isnan, people)):
             one = f"{prefix}/{_name(pair)}"
             estimates[f"{one}/points"] = Estimate(float(np.mean(machine)), nan, nan, len(machine))
             estimates[f"{one}/points_calibrated"] = calibrated(machine, people)
-            estimates[f"{one}/points_human"] = Estimate(float(np.mean(known)), nan, nan, len(known))
+            estimates[f"{one}/points_human"] = Estimate(float(np.mean(alone)), nan, nan, len(alone))
     return estimates

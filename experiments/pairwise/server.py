@@ -20,10 +20,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from errors import UserError
 from experiments.pairwise.study import Choice, Judgement, Ratings, Study, other_side, rater_name
+from inference.listening import HOST, listening
 
 __all__ = ["RatingServer"]
 
-_HOSTS = ("127.0.0.1", "localhost")
+_HOSTS = (HOST, "localhost")
 _FOREIGN = "this page answers to 127.0.0.1 and localhost alone"
 _LARGEST_BODY = 10_000
 _PAGE = Path(__file__).with_name("page.html")
@@ -37,16 +38,17 @@ class RatingServer(ThreadingHTTPServer):
         port: Where; 0: any free one, see `url`.
 
     Raises:
-        UserError: The port is taken.
+        UserError: The port is taken, or there is none of that number.
     """
 
     daemon_threads = True
 
     def __init__(self, study: Study, port: int = 0) -> None:
-        try:
-            super().__init__((_HOSTS[0], port), _Handler)
-        except OSError as error:
-            raise UserError(f"port {port}: {error.strerror}; choose another with --port") from None
+        listener = listening(port)
+        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()
         self.study = study
         self.raters: dict[str, Ratings] = {}
         self.lock = threading.Lock()
@@ -54,7 +56,7 @@ class RatingServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The page's address."""
-        return f"http://{_HOSTS[0]}:{self.server_port}/"
+        return f"http://{HOST}:{self.server_port}/"
 
     def start(self, name: Any) -> dict[str, Any]:
         """A rater comes, new or again."""
@@ -142,6 +144,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._fail(HTTPStatus.NOT_FOUND, "no such page")
 
+    def do_HEAD(self) -> None:
+        """What `do_GET` answers, without the body."""
+        self.do_GET()
+
     def do_POST(self) -> None:
         """A rater comes, or a choice."""
         fields = {"/api/start": ["rater"], "/api/judge": ["rater", "place", "choice", "seconds"]}.get(self.path)
@@ -192,7 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         }.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Requests aren't logged: addresses hold raters' names."""

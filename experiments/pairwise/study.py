@@ -4,7 +4,7 @@ study.json     the question, and the SHA-256 of the tasks and of the key
 tasks.jsonl    what raters see: a context and two responses without their systems
 key.json       which system wrote which response; only `score` opens it, and it may be kept elsewhere
 judgements/    a file a rater, `<number>-<name>.jsonl`, numbered in the order in which raters came
-judges/        a file a model that judges, named likewise
+judges/        a file a model that judges, named likewise; beside it what the model is, and all of its answers
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from datamodules.records import SOURCES, Source
 from datamodules.splits import seeded_key
 from errors import DataError, UserError
 
@@ -34,6 +35,7 @@ __all__ = [
     "open_key",
     "other_side",
     "rater_name",
+    "source_of",
 ]
 
 Side = Literal["first", "second"]
@@ -54,14 +56,14 @@ class Task:
         context: The turns before the response, oldest first; empty where the supporter begins.
         first: One system's response.
         second: The other system's.
-        source: Where the context comes from, such as `clinical`; empty where its row doesn't say.
+        source: Where the context comes from.
     """
 
     id: str
     context: list[Turn]
     first: str
     second: str
-    source: str = ""
+    source: Source = "clinical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,26 +156,13 @@ class Study:
             raise UserError(f"{path} is not the file that was exported; restore it or export anew")
         self.question: str = head["question"]
         self.key_sha256: str = head["key_sha256"]
-        self.tasks = {task["id"]: Task(**task) for task in map(json.loads, tasks.decode().splitlines())}
+        rows = map(json.loads, tasks.decode().splitlines())
+        self.tasks = {row["id"]: Task(**{**row, "source": source_of(row.get("source"))}) for row in rows}
 
-    @staticmethod
-    def create(folder: Path, question: str, tasks: Iterable[Task], key: Key, key_path: Path) -> None:
-        """Writes the folder and the key; an existing one is never overwritten."""
-        for path in (folder, key_path):
-            if path.exists():
-                raise UserError(f"{path} exists; choose another place, since a study is never overwritten")
-        lines = "".join(json.dumps(asdict(task)) + "\n" for task in tasks).encode()
-        sealed = json.dumps(asdict(key), ensure_ascii=False, indent=1).encode()
-        folder.mkdir(parents=True)
-        (folder / "tasks.jsonl").write_bytes(lines)
-        key_path.parent.mkdir(parents=True, exist_ok=True)
-        key_path.write_bytes(sealed)
-        head = {
-            "question": question,
-            "tasks_sha256": hashlib.sha256(lines).hexdigest(),
-            "key_sha256": hashlib.sha256(sealed).hexdigest(),
-        }
-        (folder / "study.json").write_text(json.dumps(head, ensure_ascii=False, indent=1), encoding="utf-8")
+    @property
+    def sources(self) -> frozenset[str]:
+        """Where the contexts come from."""
+        return frozenset(task.source for task in self.tasks.values())
 
     def ratings(self, kind: Literal["judgements", "judges"]) -> list[Ratings]:
         """All raters' files of a kind, by number.
@@ -181,7 +170,8 @@ class Study:
         Raises:
             DataError: A file isn't named `<number>-<name>.jsonl`, two are of one rater, or a line is no judgement.
         """
-        paths = sorted((self.folder / kind).glob("*.jsonl"))
+        files = sorted((self.folder / kind).glob("*.jsonl"))
+        paths = [path for path in files if kind == "judgements" or not path.name.endswith(".answers.jsonl")]
         problems = [f"{path}: name it <number>-<rater>.jsonl" for path in paths if not _FILE.fullmatch(path.stem)]
         names = [path.stem.partition("-")[2].casefold() for path in paths]
         problems += [
@@ -209,6 +199,11 @@ class Study:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # what a crash cut off
         return Ratings(path, self.tasks)
+
+
+def source_of(said: object, otherwise: Source = "clinical") -> Source:
+    """The source that a row or a task names; `otherwise` where it names none that is known."""
+    return next((source for source in SOURCES if source == said), otherwise)
 
 
 def other_side(side: Side) -> Side:

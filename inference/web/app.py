@@ -72,6 +72,8 @@ def build_app(scorer: EmpathyScorer, talker: Talker | None = None, store: Path |
     ends.callback(_add_score(app, scorer, keep).close)
     if talker is not None:
         ends.callback(_add_respond(app, talker, keep).close)
+    else:
+        _add_no_respond(app)
     _add_parts(app, _parts(scorer, talker, store))
     return app
 
@@ -118,13 +120,23 @@ def _add_respond(app: FastAPI, talker: Talker, keep: _Store) -> Batcher[Talk, Wr
     return talks
 
 
+def _add_no_respond(app: FastAPI) -> None:
+    """Says at `/respond` how to get one."""
+
+    @app.post("/respond", include_in_schema=False, response_model=None)
+    async def respond() -> Response:
+        return _refused(404, "no responder is served here; start the server with --responder RUN")
+
+
 def _add_parts(app: FastAPI, parts: dict[str, tuple[str, str]]) -> None:
     """Adds everything that is read; see `_parts`."""
     from fastapi.responses import HTMLResponse
     from fastapi.responses import Response as Part
 
-    @app.get("/{name:path}", include_in_schema=False, response_model=None)
-    async def part(name: str) -> Part:
+    @app.api_route("/{name:path}", methods=["GET", "HEAD"], include_in_schema=False, response_model=None)
+    async def part(name: str) -> Response:
+        if name in ("score", "respond"):
+            return _refused(405, f"send JSON to /{name} with POST; /docs describes it", allow="POST")
         if name not in parts:
             return _refused(404, "there is no such page; / is the page, /docs describes the endpoints")
         kind, text = parts[name]
@@ -144,10 +156,10 @@ def _tell_failures(app: FastAPI) -> None:
         return _refused(500, _FAILURES[500])
 
 
-def _refused(status: int, detail: str) -> Response:
+def _refused(status: int, detail: str, **headers: str) -> Response:
     from fastapi.responses import JSONResponse
 
-    return JSONResponse({"detail": detail}, status, {"retry-after": "1"} if status == 503 else None)
+    return JSONResponse({"detail": detail}, status, {"retry-after": "1"} if status == 503 else headers)
 
 
 _FAILURES = {
@@ -162,6 +174,8 @@ _FAILURES = {
 
 def _problem(error: Any) -> str:
     """A validation error without the value, which may be someone's words."""
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON: {error['ctx']['error']} at character {error['loc'][-1] + 1}"
     place = ".".join(str(part) for part in error["loc"] if part != "body")
     return f"{place or 'body'}: {error['msg']}"
 

@@ -155,8 +155,10 @@ function showTalk(strategy) {
     if (turn.found) item.append(place === talk.turns.length - 1 ? strategyOf(turn.found, reply) : make("div", "strategy", chosenIn(turn.found)));
     return item;
   }));
+  const last = byId("turns").lastElementChild;
+  byId("turns").style.setProperty("--covered", `${byId("say").offsetHeight + 16}px`);
   if (strategy) byId("turns").querySelector("button.chosen")?.focus();
-  byId("say").scrollIntoView({ block: "nearest" });
+  (last?.querySelector(".strategy") ?? last)?.scrollIntoView({ block: "nearest" });
 }
 
 byId("say").addEventListener("submit", (event) => {
