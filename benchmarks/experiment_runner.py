@@ -24,7 +24,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from experiments.grid import Grid, Point, read_grid  # noqa: E402
+from experiments.grid import Grid, Point  # noqa: E402
+from experiments.grid_file import read_grid  # noqa: E402
 
 CLI = [sys.executable, str(ROOT / "cli.py")]
 

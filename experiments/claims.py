@@ -89,11 +89,13 @@ class Claim:
         name: The work.
         file: The claim's file.
         generation: How many owners there were before it, plus one.
+        owner: What the file says of this process.
     """
 
     name: str
     file: Path
     generation: int
+    owner: str
 
     def beat(self) -> None:
         """Shows other machines that the owner lives."""
@@ -101,8 +103,13 @@ class Claim:
             os.utime(self.file)
 
     def holds(self) -> bool:
-        """Whether nobody has taken the work over."""
-        return not self.file.with_name(f"{self.name}.{self.generation + 1}").exists()
+        """Whether nobody has taken the work over, be it still at work or done with it."""
+        if self.file.with_name(f"{self.name}.{self.generation + 1}").exists():
+            return False
+        try:
+            return self.file.read_text(encoding="utf-8") == self.owner
+        except FileNotFoundError:  # a later owner gives back all claims before its own
+            return False
 
 
 class Claims:
@@ -124,10 +131,11 @@ class Claims:
         if before and self._lives(self._file(name, before[-1])):
             return None
         generation = max(before, default=0) + 1
-        claim = Claim(name, self._file(name, generation), generation)
         job, start = _job()
         process = {"machine": _machine(), "pid": os.getpid(), "began": _began(os.getpid())}
-        if not _write_once(claim.file, json.dumps({**process, "job": job, "start": start})):
+        owner = json.dumps({**process, "job": job, "start": start})
+        claim = Claim(name, self._file(name, generation), generation, owner)
+        if not _write_once(claim.file, owner):
             return None
         # Between the look and the link, the work may have been released and begun again under another number.
         others = [number for number in self._generations(name) if number != claim.generation]
@@ -137,7 +145,9 @@ class Claims:
         return claim
 
     def release(self, claim: Claim) -> None:
-        """Gives work back that is done, or that somebody else may begin."""
+        """Gives work back that is done, or that somebody else may begin; not what another process has by now."""
+        if not claim.holds():
+            return
         for generation in range(1, claim.generation + 1):  # its own last: nobody may come in before the end
             self._file(claim.name, generation).unlink(missing_ok=True)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -13,16 +15,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from errors import UserError
-from experiments.grid import Grid, option_pairs, read_grid
+from errors import DataError, UserError
+from experiments.grid import Grid, option_pairs
+from experiments.grid_file import factor_values, read_grid
 
 if TYPE_CHECKING:
     from experiments.ledger import State
 
-__all__ = ["main", "options_of_fit", "summary"]
+__all__ = ["main", "options_of_fit", "output_folder", "summary"]
 
 _OF_FIT = ("seed_everything", "logger", "project", "monitor", "monitor_mode", "test_checkpoint")
 """Options of `fit`, beside those of data, model and trainer, that a series of runs may be given."""
+
+_PATIENCE = 20.0
+"""Seconds that interrupted workers have to end by themselves."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,6 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("grid", help="the grid's file")
     parser.add_argument("--output", help="folder of the results; several machines may share it")
+    parser.add_argument(
+        "--factor",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="other values of a factor, written as in the grid's file: 'seed=[12, 13]'; once a factor",
+    )
     parser.add_argument("--dry_run", action="store_true", help="print every run as the fit it stands for, and a guess")
     parser.add_argument("--retry_failed", action="store_true", help="run points again that failed in an earlier start")
     parser.add_argument("--workers", type=int, help="processes; by default one a GPU, and one on a machine without")
@@ -94,8 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     parser = build_parser()
     options, rest = parser.parse_known_args(words)
-    grid = read_grid(Path(options.grid), options_of_fit(rest, parser))
-    output = Path(options.output).expanduser() if options.output else None
+    _check_numbers(options)
+    grid = read_grid(Path(options.grid), options_of_fit(rest, parser), factor_values(options.factor))
+    output = output_folder(options.output) if options.output else None
     if options.dry_run:
         return _dry_run(grid, output)
     if output is None:
@@ -116,6 +130,34 @@ def main(argv: list[str] | None = None) -> int:
 
         report([str(output), "--output", str(output / "report")])
     return status
+
+
+def output_folder(name: str) -> Path:
+    """`--output`, which need not be there yet.
+
+    Args:
+        name: What stands behind the option.
+
+    Raises:
+        UserError: No folder can have that name.
+    """
+    output = Path(name).expanduser()
+    there = next(place for place in (output, *output.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"--output {output}: {there} is a file; name a folder")
+    return output
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    least = {"workers": 1, "jobs": 1, "gpus": 0, "cpus": 1, "minutes": 1}
+    given = {name: getattr(options, name) for name in least}
+    problems = [
+        f"--{name} {given[name]}: at least {low}"
+        for name, low in least.items()
+        if given[name] is not None and given[name] < low
+    ]
+    if problems:
+        raise DataError(problems)
 
 
 def _check_report(options: argparse.Namespace, output: Path) -> None:
@@ -181,6 +223,12 @@ def _run_workers(words: Sequence[str], workers: int) -> int:
             environment = {"OMP_NUM_THREADS": threads, **os.environ, "CUDA_VISIBLE_DEVICES": device}
             processes.append(subprocess.Popen(command, env=environment))
         return max([abs(process.wait()) for process in processes])
+    except KeyboardInterrupt:  # the terminal's reaches the workers too: they say how it goes on, and give back claims
+        end = time.monotonic() + _PATIENCE
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for process in processes:
+                process.wait(max(0.0, end - time.monotonic()))
+        raise
     finally:
         for process in processes:
             process.terminate()  # no more than a look at those that have ended
@@ -194,12 +242,12 @@ def _dry_run(grid: Grid, output: Path | None) -> int:
     points = grid.points()
     for point in points:
         print(point.command())
-    done, seconds, source = 0, grid.seconds_a_point, "as the grid's seconds_a_point says"
+    done, seconds, source = 0, grid.seconds_a_point, "which is the grid's own guess (seconds_a_point)"
     if output is not None and output.is_dir():
         state = Ledger(output, Claims(output / "claims")).read(points)
-        done = len(state.done)
+        done = len(state.done) - len(state.lost(output / "runs"))
         if state.seconds is not None:
-            seconds, source = state.seconds, f"as the {done} finished points in {output} took"
+            seconds, source = state.seconds, f"as the {len(state.done)} finished points in {output} took"
     left = len(points) - done
     guess = "nothing says how long a point takes"
     if seconds is not None:

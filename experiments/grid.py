@@ -1,4 +1,4 @@
-"""A grid of runs as data: a base config, factors and their values, and what is to be reported. Reads no other data."""
+"""A grid of runs as data: its factors and their values, and the runs that follow from them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
+from errors import UserError
 
-from errors import DataError, UserError
-
-__all__ = ["Grid", "Point", "Series", "as_text", "option_pairs", "read_grid"]
+__all__ = ["CONFIG", "Grid", "Point", "Series", "as_list", "as_text", "option_pairs", "overlap"]
 
 CONFIG = "config"
 """What a factor's value calls a config file of its own; every other key is an option of `fit`."""
@@ -83,6 +81,12 @@ def option_pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         yield name, (json.dumps(values) if len(values) > 1 else values[0] if values else None)
 
 
+def overlap(name: str, other: str) -> bool:
+    """Whether one option of `fit` sets what another does, as `data.mix` and `data.init_args.mix.count` do."""
+    first, second = (re.sub(r"^(data|model)\.init_args\.", r"\1.", option) + "." for option in (name, other))
+    return first.startswith(second) or second.startswith(first)
+
+
 class Series(Protocol):
     """What can be run: a grid, or the runs of a sweep."""
 
@@ -133,7 +137,7 @@ class Grid:
             options = dict(self.options)
             for _, settings in combination:
                 options |= settings
-            configs = [*self.base, *_as_list(options.pop(CONFIG, None))]
+            configs = [*self.base, *as_list(options.pop(CONFIG, None))]
             if not self.checkpoints:
                 options["keep_checkpoints"] = False
             points.append(Point(_slug(values), values, configs, options))
@@ -145,10 +149,7 @@ class Grid:
 
     def to_dict(self) -> dict[str, Any]:
         """As `experiment.yaml` holds it: read again, it is the same grid."""
-        factors = {
-            name: {"values": [{"value": value, "options": options} for value, options in levels]}
-            for name, levels in self.factors.items()
-        }
+        factors = {name: _written(levels) for name, levels in self.factors.items()}
         return {
             "name": self.name, "title": self.title, "base": self.base, "protocol": self.protocol,
             "set": self.options, "factors": factors, "checkpoints": self.checkpoints,
@@ -156,7 +157,16 @@ class Grid:
         }  # fmt: skip
 
 
-def _as_list(value: Any) -> list[Any]:
+def _written(levels: Sequence[tuple[Any, dict[str, Any]]]) -> dict[str, Any]:
+    """A factor as a file has it: values of one or several options, or values with options of their own."""
+    names = list(levels[0][1])
+    if names and all(options == dict.fromkeys(names, value) for value, options in levels):
+        return {"option": names, "values": [value for value, _ in levels]}
+    return {"values": [{"value": value, "options": options} for value, options in levels]}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list as it is, anything else as a list of it, nothing as none."""
     return [] if value is None else list(value) if isinstance(value, list) else [value]
 
 
@@ -164,120 +174,3 @@ def _slug(values: Mapping[str, Any]) -> str:
     """The run's name, for people and file systems."""
     parts = [re.sub(r"[^\w.]+", "_", as_text(value)).strip("_") or "none" for value in values.values()]
     return "-".join(parts)[:120]
-
-
-_KEYS = {
-    "name", "title", "base", "protocol", "set", "without", "factors", "checkpoints", "seconds_a_point", "report",
-    "tested_on",
-}  # fmt: skip
-
-
-def read_grid(path: Path, options: Mapping[str, Any] | None = None) -> Grid:
-    """Reads a grid's file.
-
-    Args:
-        path: A file such as configs/experiments/augmentation.yaml.
-        options: Options of every run that go over the file's own.
-
-    Returns:
-        The grid.
-
-    Raises:
-        DataError: The file is not a grid; the message has all problems.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: can't be read as a grid: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a grid; see configs/experiments/ for examples")
-    problems = [f"{path}: unknown key '{key}'; a grid has {', '.join(sorted(_KEYS))}" for key in content.keys() - _KEYS]
-    maps = {name: content.get(name) or {} for name in ("set", "without", "factors", "report")}
-    for name, value in maps.items():
-        if not isinstance(value, dict):
-            problems.append(f"{path}: {name}: write `name: value`, a line each")
-            maps[name] = {}
-    base = [str(file) for file in _as_list(content.get("base"))]
-    problems += [
-        f"{path}: base: no file {file}; names are from the current folder" for file in base if not Path(file).is_file()
-    ]
-    factors: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
-    for name, factor in maps["factors"].items():
-        try:
-            factors[str(name)] = _levels(factor)
-        except ValueError as error:
-            problems.append(f"{path}: factor '{name}': {error}")
-    if not content.get("factors"):
-        problems.append(f"{path}: no factors; give at least one with values")
-    report = maps["report"]
-    problems += [f"{path}: report: {problem}" for problem in _report_problems(report, factors)]
-    if problems:
-        raise DataError(problems)
-    fixed = maps["set"]
-    given = {*fixed, *(options or {}), *(name for levels in factors.values() for _, more in levels for name in more)}
-    instead = {name: more for name, more in maps["without"].items() if name not in given}
-    for more in instead.values():
-        fixed = fixed | more
-    return Grid(
-        name=str(content.get("name") or path.stem),
-        title=str(content.get("title") or content.get("name") or path.stem),
-        base=base,
-        factors=factors,
-        options={**fixed, **(options or {})},
-        instead=instead,
-        protocol=str(content.get("protocol") or (Path(base[-1]).stem if base else path.stem)),
-        checkpoints=bool(content.get("checkpoints", False)),
-        seconds_a_point=content.get("seconds_a_point"),
-        report=report,
-    )
-
-
-def _levels(factor: Any) -> list[tuple[Any, dict[str, Any]]]:
-    """A factor's values and the options that each stands for."""
-    if not isinstance(factor, dict) or not factor.keys() <= {"option", "values", "range"}:
-        raise ValueError("write `values`, or `range` ([first, last, step]), and `option`: what they are values of")
-    values = factor.get("values")
-    if "range" in factor:
-        ends = factor["range"]
-        if not isinstance(ends, list) or len(ends) != 3 or not all(isinstance(end, int) for end in ends):
-            raise ValueError("range is [first, last, step] in whole numbers; write other values out")
-        first, last, step = ends
-        values = list(range(first, last + 1, step))
-    if isinstance(values, dict):
-        values = [{"value": value, "options": options} for value, options in values.items()]
-    if not values:
-        raise ValueError("no values")
-    names = _as_list(factor.get("option"))
-    levels = []
-    for value in values:
-        if isinstance(value, dict) and value.keys() == {"value", "options"}:
-            if not isinstance(value["options"], dict | None):
-                raise ValueError(f"the options of '{value['value']}' are not of the form `name: value`")
-            levels.append((value["value"], dict(value["options"] or {})))
-        elif names:
-            levels.append((value, dict.fromkeys(names, value)))
-        else:
-            raise ValueError("`option` says what the values are values of (data.mix.count), or each value has options")
-    return levels
-
-
-def _report_problems(
-    report: Mapping[str, Any], factors: Mapping[str, Sequence[tuple[Any, dict[str, Any]]]]
-) -> list[str]:
-    if not report:
-        return []
-    if report.get("kind") not in ("curves", "table"):
-        return [f"kind is {report.get('kind')!r}; it is curves or table"]
-    needed = {"curves": ("x", "metrics"), "table": ("rows", "columns")}[report["kind"]]
-    problems = [f"{key} is missing" for key in needed if not report.get(key)]
-    problems += [
-        f"{key} is '{report[key]}'; the factors are {', '.join(factors)}"
-        for key in ("x", "rows", "repeat", "line")
-        if report.get(key) and report[key] not in factors
-    ]
-    for value, _ in factors.get(str(report.get("x")), ()) if report["kind"] == "curves" else ():
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            problems.append(f"x is '{report['x']}', whose value '{value}' is no number")
-    return problems

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from errors import UserError
-from experiments.claims import Claims
+from experiments.claims import Claim, Claims
 from experiments.grid import Point
+from experiments.results import complete
 
 __all__ = ["Ledger", "State", "events"]
+
+_NEEDED = {"done": {"point", "digest", "seconds"}, "failed": {"point", "error"}}
+"""What the line of an event says at least."""
 
 
 @dataclass
@@ -24,7 +28,7 @@ class State:
 
     Args:
         done: Name -> the event of a finished run.
-        failed: Name -> the event of a failed run that has not finished since.
+        failed: Name -> the event of a run whose last end was a failure.
     """
 
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -35,6 +39,14 @@ class State:
         """What a finished run took on average; None before the first."""
         spent = [event["seconds"] for event in self.done.values()]
         return sum(spent) / len(spent) if spent else None
+
+    def lost(self, runs: Path) -> dict[str, dict[str, Any]]:
+        """Those of `done` whose folder was taken away.
+
+        Args:
+            runs: Folder of the run folders.
+        """
+        return {name: event for name, event in self.done.items() if not complete(runs / name)}
 
 
 class Ledger:
@@ -49,19 +61,33 @@ class Ledger:
         self.file = folder / "ledger.jsonl"
         self.claims = claims
 
-    def add(self, event: str, point: Point, **more: Any) -> None:
-        """Writes an event so that it outlasts this process; half a line of a killed writer is cut off."""
+    def add(self, event: str, point: Point, claim: Claim, **more: Any) -> bool:
+        """Writes an event so that it outlasts this process; half a line of a killed writer is cut off.
+
+        Args:
+            event: `done` or `failed`.
+            point: The run.
+            claim: This process's claim on it.
+            more: What else the line says.
+
+        Returns:
+            Whether it was written: what becomes of a run that another process has taken over is that one's to say.
+        """
         line = {"event": event, "point": point.name, "digest": point.digest, **more}
         line |= {
             "worker": f"{socket.gethostname()}:{os.getpid()}",
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        with self.claims.alone("ledger.lock"), self.file.open("ab+") as file:
-            whole = _whole(file)
-            file.truncate(whole)
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with self.claims.alone("ledger.lock"):
+            if not claim.holds():
+                return False
+            with self.file.open("ab+") as file:
+                whole = _whole(file)
+                file.truncate(whole)
+                file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        return True
 
     def read(self, points: list[Point]) -> State:
         """The state of these runs.
@@ -83,8 +109,9 @@ class Ledger:
             if event["event"] == "done":
                 state.done[name] = event
                 state.failed.pop(name, None)
-            elif event["digest"] == digests[name] and name not in state.done:
+            elif event.get("digest") == digests[name]:
                 state.failed[name] = event
+                state.done.pop(name, None)
         return state
 
 
@@ -101,9 +128,13 @@ def events(file: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return  # of a writer that was killed, or is just writing
             try:
-                yield json.loads(line)
+                event = json.loads(line)
             except ValueError:
                 raise UserError(f"{file}: line {number} is not JSON; take it out") from None
+            needed = _NEEDED.get(str(event.get("event"))) if isinstance(event, dict) else None
+            if needed is None or not needed <= event.keys():
+                raise UserError(f"{file}: line {number} is not what became of a run; take it out")
+            yield event
 
 
 def _whole(file: Any) -> int:

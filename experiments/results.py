@@ -11,7 +11,12 @@ from typing import Any
 from datamodules.files import replacing
 from experiments.grid import Point
 
-__all__ = ["tested_on", "write_results"]
+__all__ = ["complete", "tested_on", "write_results"]
+
+
+def complete(run: Path) -> bool:
+    """Whether a run's folder holds what the table says of it."""
+    return all((run / name).is_file() for name in ("manifest.json", "metrics.json"))
 
 
 def tested_on(run: Path) -> str:

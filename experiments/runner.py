@@ -62,37 +62,51 @@ class Runner:
         self.claims = Claims(output / "claims")
         self.ledger = Ledger(output, self.claims)
         state = self.ledger.read(self.points)
-        self.again = dict(state.failed) if retry_failed else {}
+        self.again = state.lost(self.runs)
+        if self.again:
+            self.say(f"done, but {self.runs} doesn't hold them any more; run again: {', '.join(self.again)}")
+        if retry_failed:
+            self.again |= state.failed
         self._describe(tested="")
 
     def state(self) -> State:
-        """What is done and what has failed; a failure that is to be tried again is neither."""
+        """What is done and what has failed; what is to be run again is neither."""
         state = self.ledger.read(self.points)
+        state.done = {name: event for name, event in state.done.items() if self.again.get(name) != event}
         state.failed = {name: event for name, event in state.failed.items() if self.again.get(name) != event}
         return state
 
     def run(self) -> State:
         """Runs what nobody else has; the state at the end."""
-        began, at_first = time.monotonic(), len(self._missing())
-        with sharing():
-            while True:
-                missing = self._missing()
-                point, claim = self._take(missing)
-                if point is None or claim is None:
-                    if not missing or not self.wait:
-                        break
-                    time.sleep(_POLL)
-                    continue
-                try:
-                    with self.claims.held(claim):
-                        self._run(point, claim)
-                finally:
-                    self.claims.release(claim)
-                self._tell(point, (time.monotonic() - began) / max(1, at_first - len(self._missing())))
+        try:
+            with sharing():
+                self._run_missing()
+        except KeyboardInterrupt:
+            self.say("interrupted; the same command goes on with what is missing")
+            raise
         with contextlib.suppress(OSError):  # others may be at work in it
             (self.output / "unfinished").rmdir()
         self.write_results()
         return self.state()
+
+    def _run_missing(self) -> None:
+        began, at_first = time.monotonic(), len(self._missing())
+        while missing := self._missing():
+            point, claim = self._take(missing)
+            if point is None or claim is None:
+                if not self.wait:
+                    break
+                time.sleep(_POLL)
+                continue
+            try:
+                with self.claims.held(claim):
+                    written = self._run(point, claim)
+            finally:
+                self.claims.release(claim)
+            if written:
+                self._tell(point, (time.monotonic() - began) / max(1, at_first - len(self._missing())))
+            else:
+                self.say(f"{point.name} was taken over by another process while this one showed no life; left to it")
 
     def _missing(self) -> list[Point]:
         state = self.state()
@@ -108,8 +122,8 @@ class Runner:
             self.claims.release(claim)
         return None, None
 
-    def _run(self, point: Point, claim: Claim) -> None:
-        """One point, in a clean folder that gets its name when all is in it."""
+    def _run(self, point: Point, claim: Claim) -> bool:
+        """One point, in a clean folder that gets its name when all is in it; whether its end was written down."""
         place = self.output / "unfinished" / claim.file.name
         for generation in range(1, claim.generation + 1):  # what owners left that were killed
             shutil.rmtree(place.with_name(f"{point.name}.{generation}"), ignore_errors=True)
@@ -124,13 +138,15 @@ class Runner:
             if isinstance(error, OSError) and error.errno in STORAGE:
                 raise  # every other point would fail too
             seconds = round(time.monotonic() - began, 3)
-            self.ledger.add("failed", point, seconds=seconds, error=_said(error, point), at=_where(error))
+            said = {"error": _said(error, point), "at": _where(error)}
+            written = self.ledger.add("failed", point, claim, seconds=seconds, **said)
             shutil.rmtree(place, ignore_errors=True)
         else:
-            self.ledger.add("done", point, seconds=round(time.monotonic() - began, 3))
+            written = self.ledger.add("done", point, claim, seconds=round(time.monotonic() - began, 3))
             self.write_results()
         finally:
             _forget()
+        return written
 
     def _finish(self, point: Point, place: Path) -> None:
         made, final = place / point.name, self.runs / point.name
@@ -150,7 +166,7 @@ class Runner:
         """Writes `results.csv`; again, where another process has finished a point meanwhile."""
         written: list[str] | None = None
         while True:
-            done = self.ledger.read(self.points).done
+            done = self.state().done
             if written == sorted(done):
                 return
             written = sorted(done)
@@ -183,7 +199,12 @@ def run_in_process(point: Point, runs: Path) -> None:
     """The very `fit` that the point stands for; its folder is `runs / point.name`."""
     from training.command import main
 
-    status = main(["fit", *point.flags(), "--runs", str(runs), "--run_name", point.name])
+    try:
+        status = main(["fit", *point.flags(), "--runs", str(runs), "--run_name", point.name])
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl+C
+            raise leaving.__context__ from None
+        raise
     assert status == 0
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from errors import UserError
-from experiments.command import options_of_fit, summary
+from errors import DataError, UserError
+from experiments.command import options_of_fit, output_folder, summary
+from experiments.grid import overlap
 from experiments.sweep_file import Sweep, read_sweep
 
 __all__ = ["main"]
@@ -52,16 +54,32 @@ def main(argv: list[str] | None = None) -> int:
             f"--local is missing; with a W&B account: wandb sweep {options.file}, then the wandb agent that it names"
         )
     sweep = read_sweep(Path(options.file))
-    sweep.options |= options_of_fit(rest, parser)
+    given = options_of_fit(rest, parser)
+    _check(options, given, sweep)
+    sweep.options |= given
     if not options.output:
         raise UserError("--output is missing: the folder of the results")
     if sweep.method != "grid" and not (options.max_runs or sweep.cap):
         raise UserError(f"a {sweep.method} sweep has no end of its own; give --max_runs, or run_cap in the file")
-    output = Path(options.output).expanduser()
+    output = output_folder(options.output)
     if sweep.method == "bayes":
         return _bayes(sweep, output, options)
     sweep.draw(options.seed, options.max_runs)
     return _run(sweep, output, retry_failed=options.retry_failed)
+
+
+def _check(options: argparse.Namespace, given: Mapping[str, str], sweep: Sweep) -> None:
+    problems = [
+        f"--{name} {value}: the sweep's parameter '{parameter.name}' sets it; change its values in {options.file}, "
+        "or take it out there"
+        for name, value in given.items()
+        for parameter in sweep.parameters
+        if overlap(name, parameter.name)
+    ]
+    if options.max_runs is not None and options.max_runs < 1:
+        problems.append(f"--max_runs {options.max_runs}: at least 1")
+    if problems:
+        raise DataError(problems)
 
 
 def _run(sweep: Sweep, output: Path, *, retry_failed: bool) -> int:

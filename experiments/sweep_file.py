@@ -155,9 +155,7 @@ def read_sweep(path: Path) -> Sweep:
     method = content.get("method")
     if method not in _METHODS:
         problems.append(f"{path}: method is {method!r}; here it is one of {', '.join(_METHODS)}")
-    words = [str(word) for word in content.get("command") or []]
-    if "fit" not in words:
-        problems.append(f"{path}: command holds no `fit`; see configs/sweeps/ for examples")
+    configs, options = _of_command(path, content.get("command"), problems)
     parameters = []
     for name, entry in content["parameters"].items():
         try:
@@ -165,11 +163,17 @@ def read_sweep(path: Path) -> Sweep:
         except ValueError as error:
             problems.append(f"{path}: parameter '{name}': {error}")
     metric = content.get("metric") or {}
-    if method == "bayes" and not metric.get("name"):
+    if not isinstance(metric, dict) or metric.get("goal", "minimize") not in ("minimize", "maximize"):
+        problems.append(
+            f"{path}: metric is {metric!r}; write {{name: test/level_f1_macro, goal: maximize}}, or minimize"
+        )
+    elif method == "bayes" and not metric.get("name"):
         problems.append(f"{path}: method bayes needs metric.name")
+    cap = content.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or cap < 1):
+        problems.append(f"{path}: run_cap is {cap!r}; it is a whole number of at least 1")
     if problems:
         raise DataError(problems)
-    configs, options = _of_command(words[words.index("fit") + 1 :])
     return Sweep(
         name=path.stem,
         method=str(method),
@@ -178,39 +182,72 @@ def read_sweep(path: Path) -> Sweep:
         parameters=parameters,
         metric=str(metric.get("name") or "test/level_f1_macro"),
         goal=str(metric.get("goal") or "minimize"),
-        cap=content.get("run_cap"),
+        cap=cap,
     )
 
 
-def _of_command(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def _of_command(path: Path, command: Any, problems: list[str]) -> tuple[list[str], dict[str, str]]:
     """Config files and options that the command gives every run; where it is tracked and kept is ours to say."""
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    if "fit" not in words:
+        problems.append(f"{path}: command holds no `fit`; see configs/sweeps/ for examples")
+        return [], {}
     configs: list[str] = []
     options: dict[str, str] = {}
-    for word, value in option_pairs([word for word in words if not re.fullmatch(r"\$\{.*\}", word)]):
+    of_fit = words[words.index("fit") + 1 :]
+    for word, value in option_pairs([word for word in of_fit if not re.fullmatch(r"\$\{.*\}", word)]):
         name = word.removeprefix("--")
         if name == "config":
             configs.append(value or "")
         elif name not in ("logger", "project", "runs", "run_name"):
             options[name] = value or ""
+    problems += [
+        f"{path}: command: no file {file}; names are from the current folder"
+        for file in configs
+        if not Path(file).is_file()
+    ]
     return configs, options
 
 
-def _parameter(name: str, entry: Mapping[str, Any], method: Any) -> Parameter:
+def _parameter(name: str, entry: Any, method: Any) -> Parameter:
     """A parameter, its distribution guessed as W&B does where none is given."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"it is {entry!r}; write {{value: {entry}}}, {{values: [...]}} or {{min: ..., max: ...}}")
+    distribution = entry.get("distribution")
+    if distribution is not None and distribution not in _DISTRIBUTIONS:
+        raise ValueError(f"distribution is {distribution!r}; here it is one of {', '.join(_DISTRIBUTIONS)}")
     if "value" in entry:
         return Parameter(name, "constant", [entry["value"]])
     if "values" in entry:
         if "probabilities" in entry:
             raise ValueError("probabilities are not available here; repeat values instead")
+        if not isinstance(entry["values"], list) or not entry["values"]:
+            raise ValueError(f"values is {entry['values']!r}; write a list of at least one")
         return Parameter(name, "categorical", entry["values"])
     if not {"min", "max"} <= entry.keys():
         raise ValueError("it has neither value, values, nor min and max")
     whole = all(isinstance(entry[key], int) for key in ("min", "max"))
-    distribution = entry.get("distribution") or ("int_uniform" if whole else "uniform")
-    if distribution not in _DISTRIBUTIONS:
-        raise ValueError(f"distribution is {distribution!r}; here it is one of {', '.join(_DISTRIBUTIONS)}")
-    if method == "grid" and distribution not in ("int_uniform", "q_uniform"):
+    parameter = _range(name, distribution or ("int_uniform" if whole else "uniform"), entry)
+    if method == "grid" and parameter.distribution not in ("int_uniform", "q_uniform"):
         raise ValueError("a grid needs values, int_uniform or q_uniform")
-    return Parameter(
-        name, distribution, low=float(entry["min"]), high=float(entry["max"]), step=float(entry.get("q", 1.0))
-    )
+    if method == "grid" and not _steps(parameter):
+        raise ValueError(f"there is no value from {entry['min']} to {entry['max']}")
+    return parameter
+
+
+def _range(name: str, distribution: str, entry: Mapping[str, Any]) -> Parameter:
+    numbers: dict[str, float] = {}
+    for key, value in {"q": 1.0, **entry}.items():
+        if key in ("min", "max", "q"):
+            try:
+                numbers[key] = float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"{key} is {value!r}; write a number") from None
+    low, high, step = numbers["min"], numbers["max"], numbers["q"]
+    if low > high:
+        raise ValueError(f"min {entry['min']} is above max {entry['max']}")
+    if distribution == "log_uniform_values" and low <= 0:
+        raise ValueError(f"min is {entry['min']}; log_uniform_values needs one above 0")
+    if distribution == "q_uniform" and step <= 0:
+        raise ValueError(f"q is {entry['q']}; it is a step above 0")
+    return Parameter(name, distribution, low=low, high=high, step=step)

@@ -169,6 +169,8 @@ def start_apart(folder: Path, *argv: object, name: str = "", **environment: str)
         environment: Variables for it.
     """
     files = [folder / f".{stream}{name}" for stream in ("stdout", "stderr")]
+    for file in files:
+        file.touch()  # it may be killed before it opens them
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["running", "training.command", "inference.score"])
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ def test_commands_run(tmp_path: Path, encoder: str, monkeypatch: pytest.MonkeyPa
     write_epitome(tmp_path / "data" / "epitome-reddit", tiny_pairs(60))
     monkeypatch.chdir(tmp_path)
     lines = commands(ROOT / "docs" / "experiments.md")
-    assert len(lines) == 3
+    assert len(lines) == 4
     small = ["--model.encoder", encoder, "--data.max_tokens", "32", "--trainer.max_steps", "1"]
     for line in lines:
         words = shlex.split(line)

@@ -108,7 +108,7 @@ def _work(folder: str, seed: int, die: bool) -> None:
                 (place / f"working-{one.name}").unlink()
                 if die and chooser.random() < 0.2:
                     os._exit(9)
-                ledger.add("done", one, seconds=1.0)
+                ledger.add("done", one, claim, seconds=1.0)
             claims.release(claim)
         time.sleep(0.002)
 
@@ -126,22 +126,70 @@ def test_many_processes_lose_and_double_nothing(tmp_path: Path) -> None:
     assert sorted(json.loads(line)["point"] for line in lines) == sorted(NAMES)
 
 
-def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, Claims(tmp_path / "claims"))
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path, Claims(tmp_path / "claims"))
+
+
+def add(ledger: Ledger, event: str, one: Point, **more: object) -> None:
+    claim = ledger.claims.take(one.name)
+    assert claim is not None
+    assert ledger.add(event, one, claim, **more)
+    ledger.claims.release(claim)
+
+
+def test_half_a_line_is_cut_off(ledger: Ledger) -> None:
     one, two = point("one"), point("two")
-    ledger.add("done", one, seconds=2.0)
+    add(ledger, "done", one, seconds=2.0)
     with ledger.file.open("ab") as file:
         file.write(b'{"event": "done", "point": "tw')
     assert set(ledger.read([one, two]).done) == {"one"}
-    ledger.add("failed", two, seconds=1.0, error="why")
+    add(ledger, "failed", two, seconds=1.0, error="why")
     state = ledger.read([one, two])
     assert (set(state.done), set(state.failed)) == ({"one"}, {"two"})
     assert len(ledger.file.read_bytes().splitlines()) == 2
     assert state.seconds == 2.0
 
 
-def test_a_point_of_another_grid_is_refused(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, Claims(tmp_path / "claims"))
-    ledger.add("done", point("one", lr=1), seconds=2.0)
+def test_a_point_of_another_grid_is_refused(ledger: Ledger) -> None:
+    add(ledger, "done", point("one", lr=1), seconds=2.0)
     with pytest.raises(UserError, match="'one' was run with other options"):
         ledger.read([point("one", lr=2)])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("5", "is not what became"), ('{"event": "done"}', "is not what became"), ("five", "not JSON")]
+)
+def test_a_line_of_something_else_is_named(ledger: Ledger, line: str, said: str) -> None:
+    add(ledger, "done", point("one"), seconds=2.0)
+    with ledger.file.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(UserError, match=f"ledger.jsonl: line 2 is {said}|ledger.jsonl: line 2 {said}"):
+        ledger.read([point("one")])
+
+
+@pytest.mark.parametrize("after", ["at work", "finished", "given back", "failed and begun again by a third"])
+def test_an_owner_that_stood_still_says_nothing_any_more(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """It is stopped, another machine takes its work over, it goes on."""
+    one = point("one")
+    stopped = ledger.claims.take("one")
+    assert stopped is not None
+    assert stopped.holds()
+    os.utime(stopped.file, (1, 1))
+    monkeypatch.setattr("experiments.claims._machine", lambda: "another")
+    theirs = ledger.claims.take("one")
+    assert theirs is not None
+    if after == "finished":
+        assert ledger.add("done", one, theirs, seconds=1.0)
+    if after != "at work":
+        ledger.claims.release(theirs)
+    third = ledger.claims.take("one") if "third" in after else None
+    monkeypatch.undo()
+    before = ledger.file.read_bytes() if after == "finished" else None
+    assert not stopped.holds()
+    assert not ledger.add("failed", one, stopped, error="its folder is gone")
+    assert (ledger.file.read_bytes() if ledger.file.exists() else None) == before
+    ledger.claims.release(stopped)
+    assert ledger.claims.taken("one") is (after == "at work" or third is not None)

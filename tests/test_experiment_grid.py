@@ -10,7 +10,8 @@ from running import ROOT, run, succeed
 from tiny_grid import tiny_grid
 
 from errors import UserError
-from experiments.grid import read_grid
+from experiments.grid_file import read_grid
+from experiments.runner import Runner
 
 
 def write(tmp_path: Path, **content: object) -> Path:
@@ -67,6 +68,7 @@ def test_what_is_written_down_is_the_same_grid(tmp_path: Path) -> None:
     file = tmp_path / "experiment.yaml"
     file.write_text(yaml.safe_dump({**grid.to_dict(), "tested_on": "reddit"}, sort_keys=False), encoding="utf-8")
     assert read_grid(file).points() == grid.points()
+    assert [point.flags()[-2] for point in read_grid(file, {}, {"seed": [3]}).points()] == ["--data.mix.seed=3"] * 6
 
 
 def test_digest_follows_options_and_config_contents(tmp_path: Path) -> None:
@@ -104,6 +106,16 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ({"factors": {"share": {"option": "data.mix.share", "range": [0, 0.5, 0.1]}}}, "in whole numbers"),
         ({"factors": {"count": {"option": "data.mix.count", "range": [0, 60]}}}, r"range is \[first, last, step\]"),
         ({"factors": {"source": {"values": {"late": "late.jsonl"}}}}, "the options of 'late' are not"),
+        ({"factors": {"variant": {"values": {"one": {"config": "nope.yaml"}}}}}, "factor 'variant': no file nope.yaml"),
+        (
+            {"factors": {"count": {"option": "data.mix.count", "values": 5}}},
+            "factor 'count': values is 5; write a list",
+        ),
+        ({"factors": {"count": {"option": "data.mix.count", "values": "30"}}}, "values is '30'; write a list"),
+        ({"factors": FACTORS, "without": {"data.clinical": 5}}, "without: data.clinical: write `name: value`"),
+        ({"factors": FACTORS, "report": {"kind": "curves", "x": ["seed"], "metrics": ["f1"]}}, r"x is '\['seed'\]'"),
+        ({"factors": FACTORS, "seconds_a_point": "abc"}, "seconds_a_point is 'abc'; it is a number above 0"),
+        ({"factors": FACTORS, "seconds_a_point": -3}, "seconds_a_point is -3"),
         (
             {"factors": FACTORS, "report": {"kind": "curves", "x": "generator", "metrics": ["level_accuracy"]}},
             "x is 'generator', whose value 'gpt 3' is no number",
@@ -136,8 +148,32 @@ def test_dry_run_prints_each_run_and_reads_nothing(tmp_path: Path, encoder: str,
     assert "--data.mix.count=6" in lines[1]
     assert "--data.max_tokens=32" in lines[1]
     assert guess == (
-        "4 points, 4 to run; about 2 min one after the other, at 30 s a point, as the grid's seconds_a_point says"
+        "4 points, 4 to run; about 2 min one after the other, at 30 s a point, "
+        "which is the grid's own guess (seconds_a_point)"
     )
+
+
+def test_values_given_on_the_command_line_stand_for_the_factor_s_own(tmp_path: Path) -> None:
+    file = write(tmp_path, factors=FACTORS)
+    words = ["--factor", "generator={mine: {data.synthetic: my.jsonl}}", "--factor", "count=[0, 45]"]
+    *lines, _ = succeed("experiment", file, "--dry_run", *words, "--factor", "seed=[3]").out.splitlines()
+    assert [line.partition("base.yaml ")[2] for line in lines] == [
+        f"--data.synthetic=my.jsonl --data.mix.count={count} --seed_everything=3 --data.mix.seed=3 "
+        "--keep_checkpoints=false"
+        for count in (0, 45)
+    ]
+    grid = read_grid(file, {}, {"seed": [3], "generator": {"mine": {"data.synthetic": "my.jsonl"}}})
+    Runner(grid, tmp_path / "out")
+    kept = read_grid(tmp_path / "out" / "experiment.yaml")
+    assert [point.name for point in kept.points()] == ["mine-0-3", "mine-30-3", "mine-60-3"]
+    assert kept.points() == grid.points()
+
+
+def test_every_real_grid_says_how_long_it_may_take() -> None:
+    files = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+    for file in files:
+        assert "which is the grid's own guess" in succeed("experiment", file, "--dry_run").out.splitlines()[-1], file
+    assert len(files) >= 8
 
 
 @pytest.mark.parametrize(
@@ -146,12 +182,39 @@ def test_dry_run_prints_each_run_and_reads_nothing(tmp_path: Path, encoder: str,
         (["--dry_runs"], "did you mean --dry_run?"),
         (["--data.reddit"], "has no value"),
         ([], "--output is missing"),
+        (["--output", __file__], f"--output {__file__}: {__file__} is a file; name a folder"),
+        (["--output", f"{__file__}/out"], f"{__file__} is a file; name a folder"),
+        (["--workers", "0", "--gpus", "-1"], "--workers 0: at least 1\n--gpus -1: at least 0"),
+        (["--launcher", "slurm", "--jobs", "0"], "--jobs 0: at least 1"),
+        (["--factor", "seed"], "--factor seed: write NAME=VALUES"),
+        (["--factor", "seed=[1", "--factor", "count=[1"], "--factor count=[1: the values are no YAML"),
+        (["--factor", "seed=[1]", "--factor", "seed=[2]"], "--factor seed is given twice"),
+        (["--factor", "seeds=[1]"], "--factor seeds: the grid has no such factor; it has generator, count, seed"),
+        (["--factor", "seed=1"], "--factor seed: values is 1; write a list"),
+        (["--factor", "generator=[my.jsonl]"], "--factor generator: `option` says what the values are values of"),
+        (["--factor", "generator={mine: {config: nope.yaml}}"], "--factor generator: no file nope.yaml"),
     ],
 )
 def test_options_are_checked(tmp_path: Path, words: list[str], said: str) -> None:
     ran = run("experiment", write(tmp_path, factors=FACTORS), *words)
     assert ran.status == 2
     assert said in ran.err
+
+
+def test_options_that_a_factor_would_override_are_refused(tmp_path: Path) -> None:
+    words = ["--data.synthetic", "my.jsonl", "--data.init_args.mix.count=30", "--seed_everything=99"]
+    ran = run("experiment", write(tmp_path, factors=FACTORS), "--dry_run", *words, "--data.reddit", "r")
+    assert ran.status == 2
+    assert ran.err.removeprefix("error: ").splitlines() == [
+        "--data.synthetic my.jsonl: the grid's factor 'generator' sets data.synthetic; give the factor other values, "
+        "such as --factor 'generator={mine: {data.synthetic: my.jsonl}}'",
+        "--data.init_args.mix.count 30: the grid's factor 'count' sets data.mix.count; give the factor other values, "
+        "such as --factor 'count=[30]'",
+        "--seed_everything 99: the grid's factor 'seed' sets seed_everything; give the factor other values, "
+        "such as --factor 'seed=[99]'",
+    ]
+    whole = run("experiment", write(tmp_path, factors=FACTORS), "--dry_run", "--data.mix", "{count: 30}")
+    assert (whole.status, "'count' sets data.mix.count" in whole.err) == (2, True)
 
 
 @pytest.mark.parametrize(("visible", "given"), [(None, "0 1 0"), ("3,5", "3 5 3"), ("7", "7 7 7"), ("", "  ")])

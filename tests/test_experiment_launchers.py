@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from running import ROOT, run, scores, succeed
 from tiny_grid import tiny_grid
 
@@ -105,11 +106,14 @@ def test_the_plain_file_trains(slurm: Path, tmp_path: Path, encoder: str, reddit
         "--runs",
         str(tmp_path),
     ]
-    one = tmp_path / "one.sh"
-    overridden = "--trainer.accelerator cpu --trainer.devices 1 --trainer.precision 32-true --data.num_workers 0"
-    one.write_text(text.replace("--trainer.num_nodes", f"{overridden} --trainer.max_steps 2 --trainer.num_nodes"))
     environment = {**os.environ, "SLURM_JOB_ID": "5", "SLURM_NNODES": "1", "RUN": "mine"}
-    words = ["bash", str(one), "--config", "configs/empathy.yaml", *small, "--runs", str(tmp_path)]
+    own = ["--trainer.accelerator", "cpu", "--trainer.devices", "1", "--trainer.precision", "32-true"]
+    own += ["--data.num_workers", "0", "--trainer.max_steps", "2"]
+    words = ["bash", str(script), *own, "--config", "configs/empathy.yaml", *small]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path / "mine")
+    settings = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text(encoding="utf-8"))
+    assert settings["trainer"]["precision"] == "32-true", "options go over the overlay"
+    assert settings["data"]["init_args"]["num_workers"] == 0
+    assert settings["data"]["init_args"]["evaluation_batch_size"] == 256, "the overlay goes over the config"

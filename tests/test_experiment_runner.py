@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from running import ROOT, Ran, run, run_apart, scores, start_apart, succeed
+from running import ROOT, Ran, run, run_apart, scores, start_apart, stop_at, succeed
 from tiny import tiny_pairs, write_jsonl
 from tiny_grid import metrics, tiny_grid
 
-from experiments.grid import Point, read_grid
+from experiments.claims import Claims
+from experiments.grid import Point
+from experiments.grid_file import read_grid
 from experiments.runner import Runner
 
 NAMES = ["explorations-0-3", "explorations-6-3", "interpretations-0-3", "interpretations-6-3"]
@@ -119,9 +124,78 @@ def test_started_again_it_repeats_nothing(whole: Ran, output: Path, file: Path) 
     guess = succeed("experiment", file, "--output", output, "--dry_run").out.splitlines()[-1]
     assert "4 points, 0 to run" in guess
     assert f"as the 4 finished points in {output} took" in guess
-    other = run("experiment", file, "--output", output, "--trainer.max_steps", 2)
-    assert other.status == 2
-    assert "was run with other options" in other.err
+    for more in (["--trainer.max_steps", 2], ["--factor", "count={6: {data.mix.count: 12}}"]):
+        other = run("experiment", file, "--output", output, *more)
+        assert other.status == 2
+        assert "was run with other options" in other.err
+    part = succeed("experiment", file, "--output", output, "--dry_run", "--factor", "count=[6]")
+    assert part.out.splitlines()[-1].startswith("2 points, 0 to run")
+
+
+def test_what_lost_its_folder_is_run_again(
+    whole: Ran, output: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shutil.copytree(output, tmp_path / "out")
+    shutil.rmtree(mine / "runs" / NAMES[1])
+    (mine / "runs" / NAMES[2] / "metrics.json").unlink()
+    guess = succeed("experiment", file, "--output", mine, "--dry_run").out.splitlines()[-1]
+    assert guess.startswith("4 points, 2 to run")
+    ran = succeed("experiment", file, "--output", mine)
+    assert f"doesn't hold them any more; run again: {NAMES[1]}, {NAMES[2]}\n" in ran.err
+    assert ran.out.startswith("4 of 4 points done")
+    assert metrics(mine) == metrics(output)
+    assert [event["point"] for event in ledger(mine)] == [*NAMES, NAMES[1], NAMES[2]]
+
+    def fail(point: Point, runs: Path) -> None:
+        raise RuntimeError("no more")
+
+    monkeypatch.setattr("experiments.runner.run_in_process", fail)
+    shutil.rmtree(mine / "runs" / NAMES[0])
+    for _ in range(2):
+        assert run("experiment", file, "--output", mine).out.startswith("3 of 4 points done, 1 failed\n")
+        assert [row["point"] for row in table(mine)] == NAMES[1:]
+    assert len(ledger(mine)) == 7, "a failure is not tried again unasked"
+
+
+@pytest.mark.parametrize("ends_well", [False, True])
+def test_what_another_machine_took_over_is_left_to_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_well: bool
+) -> None:
+    """The process is stopped in its first point, another machine takes that over, the process goes on."""
+    out = tmp_path / "out"
+
+    def lose(point: Point, runs: Path) -> None:
+        if point.name != NAMES[0]:
+            raise RuntimeError("of another point")
+        os.utime(out / "claims" / f"{NAMES[0]}.1", (1, 1))
+        with pytest.MonkeyPatch.context() as elsewhere:
+            elsewhere.setattr("experiments.claims._machine", lambda: "another")
+            assert Claims(out / "claims").take(NAMES[0]) is not None
+        if ends_well:
+            (runs / point.name).mkdir()
+            for name, text in (("config.yaml", ""), ("metrics.json", "{}"), ("manifest.json", MANIFEST)):
+                (runs / point.name / name).write_text(text, encoding="utf-8")
+        else:
+            shutil.rmtree(runs)
+
+    monkeypatch.setattr("experiments.runner.run_in_process", lose)
+    said: list[str] = []
+    state = Runner(read_grid(file), out, wait=False, say=said.append).run()
+    assert said[0] == f"{NAMES[0]} was taken over by another process while this one showed no life; left to it"
+    assert [event["point"] for event in ledger(out)] == NAMES[1:] == list(state.failed)
+    assert sorted(path.name for path in (out / "claims").iterdir()) == [f"{NAMES[0]}.1", f"{NAMES[0]}.2"]
+
+
+MANIFEST = json.dumps({"splits": {"test": {"sources": {"reddit": 1}}}})
+
+
+def test_interrupted_it_says_how_it_goes_on(file: Path, tmp_path: Path) -> None:
+    stop = stop_at(1, number=signal.SIGINT)
+    ran = run_apart(tmp_path, "experiment", file, "--output", tmp_path / "out", *stop)
+    assert ran.status == 130
+    assert ran.err.splitlines()[-2:] == ["interrupted; the same command goes on with what is missing", "interrupted"]
+    assert not (tmp_path / "out" / "ledger.jsonl").exists()
+    assert not list((tmp_path / "out" / "claims").iterdir())
 
 
 def test_a_failed_point_stops_nothing_and_is_tried_again_when_asked(tmp_path: Path, encoder: str, reddit: Path) -> None:

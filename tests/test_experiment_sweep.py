@@ -101,7 +101,11 @@ def test_grids_are_those_of_wandb(workplace: Path) -> None:
         assert sorted(theirs) == sorted(ours)
 
 
-def test_options_of_the_command_may_be_words_of_their_own(tmp_path: Path, encoder: str, reddit: Path) -> None:
+def test_options_of_the_command_may_be_words_of_their_own(
+    tmp_path: Path, encoder: str, reddit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my base.yaml").touch()
     command = ["fit", "--config", "my base.yaml", "--data.reddit", "my folder", "--data.synthetic", "a", "b", "${args}"]
     sweep = read_sweep(sweep_file(tmp_path, encoder, reddit, command=[*command, "--keep_checkpoints=false"]))
     assert sweep.configs == ["my base.yaml"]
@@ -237,7 +241,26 @@ def test_bayes_without_optuna_says_what_to_do(
     [
         ({"method": "hyperband"}, "method is 'hyperband'"),
         ({"command": ["${program}"]}, "command holds no `fit`"),
-        ({"parameters": {"a": {"distribution": "normal", "min": 0, "max": 1}}}, "distribution is 'normal'"),
+        ({"command": ["fit", "--config=nope.yaml"]}, "command: no file nope.yaml; names are from the current folder"),
+        ({"command": "fit"}, "command holds no `fit`"),
+        ({"metric": "test/x"}, "metric is 'test/x'; write {name: "),
+        ({"metric": {"name": "test/x", "goal": "max"}}, "write {name: "),
+        ({"run_cap": 0}, "run_cap is 0; it is a whole number of at least 1"),
+        ({"parameters": {"a": 5}}, "parameter 'a': it is 5; write {value: 5}"),
+        ({"parameters": {"a": {"values": 5}}}, "parameter 'a': values is 5; write a list of at least one"),
+        ({"parameters": {"a": {"values": []}}}, "parameter 'a': values is []; write a list of at least one"),
+        ({"parameters": {"a": {"distribution": "normal", "mu": 0, "sigma": 1}}}, "distribution is 'normal'"),
+        ({"parameters": {"a": {"min": [0], "max": 1}}}, "min is [0]; write a number"),
+        ({"parameters": {"a": {"min": 3, "max": 1}}}, "min 3 is above max 1"),
+        (
+            {"parameters": {"a": {"distribution": "log_uniform_values", "min": 0, "max": 1}}, "method": "random"},
+            "min is 0; log_uniform_values needs one above 0",
+        ),
+        (
+            {"parameters": {"a": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}}},
+            "q is 0; it is a step above 0",
+        ),
+        ({"parameters": {"a": {"distribution": "q_uniform", "min": 1, "max": 1}}}, "there is no value from 1 to 1"),
         ({"parameters": {"a": {"min": 0.0, "max": 1.0}}}, "a grid needs values"),
         ({"method": "random"}, "give --max_runs"),
     ],
@@ -248,6 +271,22 @@ def test_what_cannot_run_is_refused(
     ran = run("sweep", sweep_file(tmp_path, encoder, reddit, **content), "--local", "--output", tmp_path / "out")
     assert ran.status == 2
     assert said in ran.err
+
+
+def test_options_that_change_nothing_are_refused(tmp_path: Path, encoder: str, reddit: Path) -> None:
+    file = sweep_file(tmp_path, encoder, reddit)
+    words = ["--max_runs", 0, "--seed_everything", 9, "--model.init_args.lambda_RE", 0.5, "--data.max_tokens", 32]
+    ran = run("sweep", file, "--local", "--output", tmp_path / "out", *words)
+    assert ran.status == 2
+    assert ran.err.removeprefix("error: ").splitlines() == [
+        f"--seed_everything 9: the sweep's parameter 'seed_everything' sets it; change its values in {file}, "
+        "or take it out there",
+        f"--model.init_args.lambda_RE 0.5: the sweep's parameter 'model.lambda_RE' sets it; change its values in "
+        f"{file}, or take it out there",
+        "--max_runs 0: at least 1",
+    ]
+    assert "--max_runs -1: at least 1" in run("sweep", file, "--local", "--max_runs", -1).err
+    assert f"{file} is a file" in run("sweep", file, "--local", "--output", file).err
 
 
 def test_without_local_the_agent_is_named() -> None:
