@@ -313,7 +313,10 @@ class DialogueDataModule(SplitLoaders):
         return ResponderCollator(self.inputs, self.row_groups, self.format.end_id, packed=packed)
 
     def describe_row(self, row: int, split: str, *, with_text: bool) -> dict[str, Any]:
-        """What `predictions.jsonl` says of a row beside the prediction: names, gold, and the text where it may."""
+        """What `predictions.jsonl` says of a row beside the prediction: names, labels, and the text where it may.
+
+        `target` are the row's own labels, `gold` all of its turn.
+        """
         example = self.examples[row]
         id_ = example.uid.removeprefix(f"{example.source}:{example.generator}:")
         entry: dict[str, Any] = {"id": id_, "source": example.source, "split": split}
@@ -321,4 +324,4 @@ class DialogueDataModule(SplitLoaders):
             entry["generator"] = example.generator
         if with_text:
             entry["gold_response"] = self.dialogues[example.dialogue].turns[example.turn].text
-        return entry | {"gold": list(example.gold)}
+        return entry | {"target": list(example.labels), "gold": list(example.gold)}

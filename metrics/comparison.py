@@ -22,7 +22,17 @@ from metrics.estimates import LEVEL, Estimate
 from metrics.levels import FloatArray, IntArray, confusion_counts, confusion_scores
 from metrics.statistics import group_weights
 
-__all__ = ["Bend", "Difference", "bend", "condition", "difference", "estimate", "level_samples", "slope"]
+__all__ = [
+    "Bend",
+    "Difference",
+    "bend",
+    "condition",
+    "difference",
+    "estimate",
+    "level_samples",
+    "mean_samples",
+    "slope",
+]
 
 RESAMPLES = 5000
 
@@ -48,6 +58,31 @@ def level_samples(
     weights = group_weights(groups[known], resamples, seed).astype(np.float64)
     drawn = np.tensordot(weights, counts, axes=1)
     return confusion_scores(np.concatenate((counts.sum(0)[None], drawn)))
+
+
+def mean_samples(
+    values: FloatArray, groups: IntArray, keys: Sequence[str], resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, FloatArray]:
+    """Means of rows' scores and draws of them over groups, the same draws of rows as `level_samples`.
+
+    Args:
+        values: float64[N, K], nan where a row has no such score: it is left out of that mean.
+        groups: int64[N], the rows' groups.
+        keys: The K scores' names.
+        resamples: B.
+        seed: Seed of the draws.
+
+    Returns:
+        Key -> float64[1 + B]; nan where no row of a draw has the score.
+    """
+    names, members = np.unique(groups, return_inverse=True)
+    sums, counts = np.zeros((2, len(names), len(keys)))
+    np.add.at(sums, members, np.nan_to_num(values))
+    np.add.at(counts, members, ~np.isnan(values))
+    weights = np.concatenate((np.ones((1, len(names))), group_weights(groups, resamples, seed))).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        found: FloatArray = (weights @ sums) / (weights @ counts)  # [1 + B, K]
+    return dict(zip(keys, found.T, strict=True))
 
 
 def condition(samples: Mapping[int, FloatArray], seeds: Sequence[int] | None = None, seed: int = 1) -> FloatArray:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan, nan, sqrt
+from math import inf, isnan, nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LEVEL", "Estimate", "Matched", "detectable_difference", "holm", "mcnemar", "over_seeds", "wilson"]
+__all__ = ["LEVEL", "Estimate", "Matched", "detectable_difference", "holm", "mcnemar", "over_runs", "wilson"]
 
 LEVEL = 0.95
 """Confidence of an interval where none is given."""
@@ -46,24 +46,32 @@ def wilson(count: int, total: int, level: float = LEVEL) -> Estimate:
     return Estimate(count / total, float(low), float(high), total)
 
 
-def over_seeds(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Mean of one score over training seeds with a t interval: what another seed would have given, on the same rows.
+def over_runs(runs: Sequence[Estimate], lowest: float = -inf, highest: float = inf, level: float = LEVEL) -> Estimate:
+    """Mean of one score over training seeds, with an interval over test rows and seeds in closed form.
+
+    For scores that can't be drawn anew. The squared standard error is the mean of the runs' variances over test rows,
+    which all runs share, plus the variance between seeds over their number; the interval is normal.
 
     Args:
-        values: A score a seed.
+        runs: A run's score a seed, its interval over test rows at the same confidence.
+        lowest: Least value that the score can take.
+        highest: Largest value.
         level: Confidence.
 
     Returns:
-        The mean, `n` the seeds; no interval below two.
+        The mean, `n` the seeds: of one run its own interval, and none where a run has none over rows.
     """
-    from scipy.stats import t
+    from scipy.stats import norm
 
-    count = len(values)
+    count = len(runs)
+    values = [run.value for run in runs]
     mean = float(np.mean(values)) if count else nan
-    if count < 2:
-        return Estimate(mean, nan, nan, count)
-    half = float(t.ppf((1 + level) / 2, count - 1) * np.std(values, ddof=1) / sqrt(count))
-    return Estimate(mean, mean - half, mean + half, count)
+    if count < 2 or any(isnan(run.low) for run in runs):
+        return Estimate(mean, runs[0].low if count == 1 else nan, runs[0].high if count == 1 else nan, count)
+    quantile = float(norm.ppf((1 + level) / 2))
+    rows = float(np.mean([((run.high - run.low) / (2 * quantile)) ** 2 for run in runs]))
+    half = quantile * sqrt(rows + float(np.var(values, ddof=1)) / count)
+    return Estimate(mean, max(mean - half, lowest), min(mean + half, highest), count)
 
 
 class Matched(NamedTuple):

@@ -24,6 +24,7 @@ __all__ = [
     "evaluate_strategies",
     "majority_rows",
     "preference_bias",
+    "strategy_samples",
     "strategy_scores",
 ]
 
@@ -183,18 +184,32 @@ def majority_rows(rows: StrategyRows, prior: FloatArray) -> StrategyRows:
     return rows._replace(scores=everywhere, probabilities=everywhere, predicted=np.tile(best, (len(rows.rows), 1)))
 
 
-def _intervals(rows: StrategyRows, level: float = 0.95) -> dict[str, Interval]:
+def strategy_samples(rows: StrategyRows, resamples: int = INTERVALS, seed: int = 0) -> dict[str, FloatArray]:
+    """Scores that are counted from rows, and draws of them over groups.
+
+    Args:
+        rows: The rows.
+        resamples: B.
+        seed: Seed of the draws.
+
+    Returns:
+        Key -> float64 [1 + B]: the score itself, then B draws of it.
+    """
     names, members = np.unique(rows.groups, return_inverse=True)
-    if len(names) < 2:
-        return {}
     counts = _counts(rows)
     sums = np.zeros((len(names), counts.shape[1] + 1))
     np.add.at(sums, members, np.concatenate([counts, np.ones((len(counts), 1))], axis=1))
-    drawn = group_weights(rows.groups, INTERVALS).astype(np.float64) @ sums
+    weights = np.concatenate((np.ones((1, len(names))), group_weights(rows.groups, resamples, seed)))
+    drawn = weights.astype(np.float64) @ sums
+    return _of_counts(drawn[:, :-1], drawn[:, -1])
+
+
+def _intervals(rows: StrategyRows, level: float = 0.95) -> dict[str, Interval]:
+    if len(np.unique(rows.groups)) < 2:
+        return {}
     ends = ((1 - level) / 2, (1 + level) / 2)
     return {
-        key: Interval(*map(float, np.nanquantile(values, ends)))
-        for key, values in _of_counts(drawn[:, :-1], drawn[:, -1]).items()
+        key: Interval(*map(float, np.nanquantile(samples[1:], ends))) for key, samples in strategy_samples(rows).items()
     }
 
 

@@ -13,7 +13,8 @@ import yaml
 from datamodules.records import LEVELS
 from metrics.evaluation import VARIANT
 from metrics.levels import level_scores
-from metrics.statistics import bootstrap_level_intervals
+from metrics.statistics import bootstrap_level_intervals, bootstrap_mean_intervals
+from metrics.strategies import StrategyRows, evaluate_strategies
 
 MECHANISM = "explorations"
 RESPONSE = "I am with you. What would help tonight?"
@@ -24,6 +25,7 @@ def make_run(
     *,
     mechanisms: tuple[str, ...] = (MECHANISM,),
     skill: float = 0.7,
+    found: float = 0.0,
     seed: int = 12,
     rows: int = 120,
     added: int = 0,
@@ -35,7 +37,10 @@ def make_run(
     variant: str = VARIANT,
     **model: Any,
 ) -> Path:
-    """A finished run that is right about a row with probability `skill`, on gold that depends on the rows alone."""
+    """A finished run that is right about a row with probability `skill`, on gold that depends on the rows alone.
+
+    It finds a row's whole rationale with probability `found`, or else marks all other words.
+    """
     folder.mkdir(parents=True)
     mix = {"mode": "substitute" if share else "augment", "count": None if share else added, "share": share}
     draw = np.random.default_rng([seed, added, int(100 * share), len(generator)])
@@ -53,10 +58,11 @@ def make_run(
         gold = np.random.default_rng(len(mechanism)).choice(3, size=rows, p=(0.6, 0.15, 0.25))
         luck = np.random.default_rng([seed, len(mechanism)]).random(rows)  # the same whatever is added: paired
         predicted = np.where(luck < skill, gold, draw.integers(3, size=rows))
-        for row, said, meant in zip(described, predicted.tolist(), gold.tolist(), strict=True):
+        hits = np.random.default_rng([seed, len(mechanism), 1]).random(rows) < found
+        for row, said, meant, hit in zip(described, predicted.tolist(), gold.tolist(), hits, strict=True):
             row["levels"][mechanism], row["gold"]["levels"][mechanism] = said, meant
             row["probabilities"][mechanism] = [0.8 if level == said else 0.1 for level in LEVELS]
-            row["rationales"][mechanism] = [[15, 39]]
+            row["rationales"][mechanism] = [[0, 14]] if hit else [[15, 39]]
             if meant:
                 row["gold"]["rationales"][mechanism] = [[0, 14]]
         intervals = bootstrap_level_intervals(predicted, gold, np.arange(rows) // 2, resamples=50)
@@ -65,6 +71,11 @@ def make_run(
             entry = {"low": low, "high": high, "n": rows, "protocol": protocol}
             metrics[f"test/{mechanism}/{key}"] = {"value": value, **entry}
             metrics[f"test/{mechanism}/{key}_majority"] = {"value": 0.25, **entry}
+        scored = np.where(gold > 0, hits, np.nan)[:, None]
+        low, high = bootstrap_mean_intervals(scored, np.arange(rows) // 2, keys=["f1"], resamples=50)["f1"]
+        for key in ("rationale_f1", "rationale_iou_f1"):
+            entry = {"low": low, "high": high, "n": int((gold > 0).sum()), "protocol": protocol}
+            metrics[f"test/{mechanism}/{key}"] = {"value": float(np.nanmean(scored)), **entry}
     split = {"rows": rows, "ids_sha256": f"{seed}{added}" * 8, "sources": {source: _source(rows)}, "cut": {}}
     train = dict(split, sources={"reddit": _source(400)}, rows=400 + added)
     if added:
@@ -89,6 +100,47 @@ def make_run(
         "test_checkpoint": "last",
     }  # fmt: skip
     _write(folder, config, manifest, metrics, described)
+    return folder
+
+
+CATEGORIES = ("Comforting", "Exploration", "Action", "Others")
+
+
+def make_strategy_run(
+    folder: Path, *, skill: float = 0.7, seed: int = 12, rows: int = 120, target: str = "next", **data: Any
+) -> Path:
+    """A finished strategy classifier that is right about a row with probability `skill`."""
+    make_run(folder, seed=seed, rows=rows)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    options = {"encoder": "/models/tiny-encoder", "target": target}
+    config["model"] = {"class_path": "lightning_modules.strategy.StrategyClassifier", "init_args": options}
+    config["data"]["init_args"] = {"esconv": "/data/esconv.json", "label_space": "categories", "scheme": None, **data}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    size = len(CATEGORIES)
+    gold = np.random.default_rng(5).integers(size, size=rows)
+    said = np.where(np.random.default_rng(seed).random(rows) < skill, gold, (gold + 1) % size)
+    probabilities = np.full((rows, size), 0.1)
+    probabilities[np.arange(rows), said] = 0.7
+    groups, chosen, meant = np.arange(rows) // 2, np.eye(size)[said], np.eye(size)[gold]
+    table = StrategyRows(np.arange(rows), groups, probabilities, probabilities, chosen, meant, meant)
+    variant = f"{target} turn, {config['data']['init_args']['label_space']}"
+    protocol = {"split_hash": "ddddeeeeffff", "metric_variant": variant, "seed": seed, "checkpoint": "best"}
+    metrics = {}
+    for key, score in evaluate_strategies(table, np.ones(size)).items():
+        known = {end: None if np.isnan(value) else value for end, value in zip(score._fields, score, strict=True)}
+        metrics[f"test/{key}"] = {**known, "protocol": protocol}
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    described = [
+        {
+            "id": f"{row // 2}:{row % 2}", "source": "esconv", "split": "test", "group": row // 2,
+            "strategy": CATEGORIES[said[row]], "gold": [CATEGORIES[gold[row]]],
+            "probabilities": dict(zip(CATEGORIES, probabilities[row].tolist(), strict=True)),
+        }
+        for row in range(rows)
+    ]  # fmt: skip
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in described), encoding="utf-8")
+    curve = "step,epoch,train/loss,validation/f1_macro\n9,0,1.5,\n19,0,,0.4\n29,1,0.8,0.5\n"
+    (folder / "metrics.csv").write_text(curve, encoding="utf-8")
     return folder
 
 

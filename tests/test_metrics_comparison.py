@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from metrics.calibration import reliability
-from metrics.comparison import bend, condition, difference, estimate, level_samples, slope
+from metrics.comparison import bend, condition, difference, estimate, level_samples, mean_samples, slope
 from metrics.levels import level_scores
-from metrics.statistics import bootstrap_level_intervals
+from metrics.statistics import bootstrap_level_intervals, bootstrap_mean_intervals
 
 NAN = math.nan
 
@@ -31,6 +31,17 @@ def test_samples_are_the_score_and_the_bootstrap_of_the_statistics():
         found = estimate(each, 120)
         assert found.value == pytest.approx(scores[key])
         assert (found.low, found.high) == pytest.approx(intervals[key])
+
+
+def test_means_are_drawn_with_the_rows_of_levels():
+    predicted, gold, groups = rows()
+    right = (predicted == gold).astype(float)
+    some = np.where(gold > 0, right, NAN)
+    found = mean_samples(np.stack((right, some), axis=1), groups, ("all", "some"), 1000)
+    assert np.allclose(found["all"], level_samples(predicted, gold, groups, 1000)["level_accuracy"])
+    assert found["some"][0] == pytest.approx(right[gold > 0].mean())
+    interval = bootstrap_mean_intervals(some[:, None], groups, keys=["some"])["some"]
+    assert estimate(found["some"], 1)[1:3] == pytest.approx(interval)
 
 
 def test_unannotated_rows_are_left_out():

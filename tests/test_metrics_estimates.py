@@ -1,3 +1,4 @@
+import math
 from math import isnan
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.estimates import Estimate, detectable_difference, holm, mcnemar, over_seeds, wilson
+from metrics.estimates import Estimate, detectable_difference, holm, mcnemar, over_runs, wilson
 
 
 def test_a_share_with_its_wilson_interval():
@@ -52,13 +53,23 @@ def test_mcnemar_by_hand():
     assert mcnemar([True, False], [True, False]).p == 1
 
 
-def test_seeds_with_their_t_interval():
-    # statsmodels' DescrStatsW.tconfint_mean gives the ends
-    found = over_seeds([0.70, 0.74, 0.71])
-    assert found == pytest.approx((2.15 / 3, 0.664955216541244, 0.7683781167920893, 3))
-    assert over_seeds([0.5])[0] == 0.5
-    assert isnan(over_seeds([0.5]).low)
-    assert isnan(over_seeds([]).value)
+def test_runs_vary_with_rows_and_seeds():
+    # half widths .1: variance over rows (.1 / 1.959964) ** 2 = .00260318; between seeds .0008, over 2 seeds .0004
+    found = over_runs([Estimate(0.50, 0.40, 0.60, 50), Estimate(0.54, 0.44, 0.64, 50)])
+    half = 1.959964 * math.sqrt(0.00260318 + 0.0004)
+    assert found == pytest.approx((0.52, 0.52 - half, 0.52 + half, 2), abs=1e-6)
+    agreeing = over_runs([Estimate(0.22, 0.12, 0.32, 50)] * 2)
+    assert agreeing[:3] == pytest.approx((0.22, 0.12, 0.32)), "seeds that agree leave the rows' variance"
+    assert over_runs([Estimate(0.98, 0.90, 1.0)] * 2, 0, 1).high == 1
+    assert over_runs([Estimate(0.02, 0.0, 0.1)] * 2, 0, 1).low == 0
+
+
+def test_runs_without_an_interval_over_rows_get_none():
+    assert over_runs([Estimate(0.5, 0.3, 0.6, 9)]) == (0.5, 0.3, 0.6, 1)
+    found = over_runs([Estimate(0.4), Estimate(0.6, 0.5, 0.7)])
+    assert found.value == 0.5
+    assert isnan(found.low)
+    assert isnan(over_runs([]).value)
 
 
 def test_what_a_test_can_find():

@@ -19,6 +19,7 @@ from metrics.strategies import (
     confusion,
     evaluate_strategies,
     preference_bias,
+    strategy_samples,
     strategy_scores,
 )
 
@@ -153,3 +154,14 @@ def test_confusion_picture():
     assert 'fill-opacity="0.750"' in picture
     assert ">3</text>" in picture
     assert "75 %" in picture
+
+
+def test_samples_are_the_scores_and_their_draws():
+    chooser = np.random.default_rng(3)
+    targets = np.eye(4)[chooser.integers(4, size=60)]
+    rows = rows_from(chooser.dirichlet(np.ones(4), 60), targets, groups=np.arange(60) // 2)
+    scores, samples = evaluate_strategies(rows, np.ones(4)), strategy_samples(rows)
+    for key, found in samples.items():
+        assert found[0] == pytest.approx(scores[key].value)
+        ends = np.quantile(found[1:], (0.025, 0.975))
+        assert ends == pytest.approx((scores[key].low, scores[key].high))

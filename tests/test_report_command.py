@@ -1,5 +1,6 @@
 """The report of run folders, from the command to its files."""
 
+import itertools
 import json
 import re
 import shutil
@@ -7,7 +8,7 @@ import shutil
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from run_folders import MECHANISM, RESPONSE, make_experiment, make_run
+from run_folders import MECHANISM, RESPONSE, make_experiment, make_run, make_strategy_run
 from running import run, succeed
 
 from datamodules.strategies import load_scheme
@@ -69,6 +70,16 @@ def test_every_page_says_that_no_clinical_row_tested(reported, tmp_path):
     succeed("report", folder, "--output", tmp_path / "out", "--model_card", folder, "--resamples", 100)
     for path in (tmp_path / "out").glob("*.*"):
         assert "No clinical table" not in path.read_text()
+
+
+def test_a_clinical_table_that_does_not_test_is_not_denied(tmp_path):
+    folder = make_run(tmp_path / "mixed-12")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["data"]["init_args"]["clinical"] = "/data/clinical.jsonl"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    ran = succeed("report", folder, "--output", tmp_path / "out", "--resamples", 100)
+    told = "The clinical table that was given doesn't test: the tests are on the held-out Reddit split, not on clinical"
+    assert told in ran.out
 
 
 def test_failed_points_are_named(reported):
@@ -133,7 +144,7 @@ def test_unlike_protocols_never_share_a_table(tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert "What differs: test set: aaaabbbbcccc / ddddeeeeffff; metric variant:" in text
     assert "/ another way of counting." in text
-    tables = re.findall(r"### Explorations.*?\n\n(.*?)\n\n", text, re.DOTALL)
+    tables = re.findall(r"### Explorations \(test set \w+\)\n\n(.*?)\n\n", text, re.DOTALL)
     assert len(tables) == 3
     for table, own in zip(tables, ("one", "two", "three"), strict=True):
         assert [name for name in ("one", "two", "three") if f"| {name} |" in table] == [own]
@@ -145,6 +156,120 @@ def test_settings_are_compared_with_the_first_over_their_seeds(tmp_path):
     ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
     assert "other settings are shown to be better in 1 of 1 comparison with base" in ran.out
     assert ": better, from the 2 seeds that both have." in ran.out
+
+
+def rows_of(folder):
+    """All rows of all tables of the page."""
+    lines = (folder / "report.md").read_text().splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+
+
+def scored(text):
+    """Value, low and high of a cell."""
+    return [float(number.replace("−", "-")) for number in re.findall(r"[+−]?\d+\.\d+", text)]
+
+
+def test_rationale_scores_are_drawn_over_rows_and_seeds_and_compared(tmp_path):
+    folders = [make_run(tmp_path / f"base-{seed}", seed=seed, found=0.3) for seed in (1, 2)]
+    folders += [make_run(tmp_path / f"better-{seed}", seed=seed, found=0.9, dropout=0.2) for seed in (1, 2)]
+    succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
+    text = (tmp_path / "out" / "report.md").read_text()
+    table = text.split("### Explorations: rationales", 1)[1].split("###")[0]
+    lines = {line.split("|")[1].strip(): line.split("|") for line in table.splitlines() if line.startswith("| ")}
+    base, better = lines["base"], lines["better"]
+    recorded = [json.loads((run / "metrics.json").read_text())["test/explorations/rationale_f1"] for run in folders]
+    for cells, (one, other) in ((base, recorded[:2]), (better, recorded[2:])):
+        value, low, high = scored(cells[3])
+        assert value == pytest.approx((one["value"] + other["value"]) / 2, abs=0.0006)
+        assert high - low > 0.8 * (one["high"] - one["low"]), "as wide as rows alone make it, though seeds agree"
+        assert 0 <= low < value < high <= 1
+    difference, low, high = scored(better[4])
+    assert difference == pytest.approx(scored(better[3])[0] - scored(base[3])[0], abs=0.0011)
+    assert 0 < low < difference < high
+    assert float(better[5]) == pytest.approx(2 / 501, abs=0.0006)
+    assert "| explorations | rationale IOU-F1 |" in text.split("### What this test set can show")[1]
+
+
+def test_scores_that_cannot_be_drawn_vary_with_rows_and_seeds(tmp_path):
+    folders = [make_run(tmp_path / f"base-{seed}", seed=seed, source="clinical") for seed in (1, 2)]
+    for folder, value in zip(folders, (0.50, 0.54), strict=True):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["test/explorations/rationale_f1"] |= {"value": value, "low": value - 0.1, "high": value + 0.1}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    succeed("report", *folders, "--output", tmp_path / "two", "--resamples", 100)
+    # 1.96 * sqrt((.1 / 1.96) ** 2 + .0008 / 2) = .107
+    assert next(row for row in rows_of(tmp_path / "two") if row[2] == "0.520 (0.413 to 0.627)")[:2] == ["base", "2"]
+    succeed("report", folders[0], "--output", tmp_path / "one", "--resamples", 100)
+    assert "0.500 (0.400 to 0.600)" in (tmp_path / "one" / "report.md").read_text()
+
+
+def test_strategy_classifiers_are_compared_row_by_row(tmp_path):
+    folders = [make_strategy_run(tmp_path / f"base-{seed}", seed=seed, skill=0.4) for seed in (1, 2)]
+    folders += [make_strategy_run(tmp_path / f"more-{seed}", seed=seed, skill=0.8, max_turns=5) for seed in (1, 2)]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 500)
+    assert "other settings are shown to be better in 1 of 1 comparison with base (macro-F1" in ran.out
+    rows = rows_of(tmp_path / "out")
+    values = [json.loads((folder / "metrics.json").read_text())["test/accuracy"]["value"] for folder in folders]
+    base, more = (next(row for row in rows if row[0] == name and "difference" not in row) for name in ("base", "more"))
+    assert scored(base[2])[0] == pytest.approx(sum(values[:2]) / 2, abs=0.0006)
+    difference, low, high = scored(more[3])
+    assert difference == pytest.approx((sum(values[2:]) - sum(values[:2])) / 2, abs=0.0006)
+    assert 0 < low < difference < high < 1
+    assert float(more[4]) == pytest.approx(2 / 501, abs=0.0006)
+    assert ["study B, as published", "", "0.45", *["–"] * 5] in rows
+    # seed 1: a row is right where a uniform draw is below .4 or .8; draws of one seed are the same
+    matched = next(row for row in rows if row[:2] == ["strategy, more", "1"])
+    assert matched[2:4] == [str(round(120 * (values[2] - values[0]))), "0"]
+    figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    kinds = ("learning", "confusion", "calibration")
+    assert figures == {f"1-runs-conditions-{kind}.{suffix}" for kind in kinds for suffix in ("svg", "png")}
+
+
+@pytest.mark.parametrize("options", [{"target": "given"}, {"label_space": "strategies"}, {"scheme": "/data/own.yaml"}])
+def test_study_b_stands_beside_its_own_task_alone(tmp_path, options):
+    succeed("report", make_strategy_run(tmp_path / "other", **options), "--output", tmp_path / "out")
+    assert "study B" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_rows_whose_label_is_not_known_are_not_counted_anew(tmp_path):
+    folder = make_strategy_run(tmp_path / "random", overlap="random")
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    rows[0]["gold"] = ["Action", "Others"]  # as runs left it that didn't record the row's own label
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = json.loads((folder / "metrics.json").read_text())["test/accuracy"]
+    succeed("report", folder, "--output", tmp_path / "out")
+    told = f"{own['value']:.3f} ({own['low']:.3f} to {own['high']:.3f})"
+    assert any(row[2] == told for row in rows_of(tmp_path / "out") if row[0] == "random")
+
+
+def test_models_that_predict_alike_say_nothing_of_power(tmp_path):
+    folders = [make_run(tmp_path / "one-12"), make_run(tmp_path / "two-12", dropout=0.2)]
+    succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    assert ["explorations", "macro-F1", "120", "1", "–", "–"] in rows_of(tmp_path / "out")
+
+
+def test_a_sweep_shows_what_its_points_stand_for(tmp_path):
+    """Two mechanisms by two rates: a base for each mechanism, rows named by what was swept, the table asked for."""
+    folder, drawn, lines = tmp_path / "sweep", [], ["point,model.mechanisms,model.dropout,seed\n"]
+    for number, (mechanism, dropout) in enumerate(itertools.product((MECHANISM, "interpretations"), (0.1, 0.2)), 1):
+        run_folder = make_run(folder / "runs" / f"{number:03d}", mechanisms=(mechanism,), dropout=dropout)
+        metrics = json.loads((run_folder / "metrics.json").read_text())
+        metrics["test/level_f1_macro"] = metrics[f"test/{mechanism}/level_f1_macro"] | {"low": None, "high": None}
+        (run_folder / "metrics.json").write_text(json.dumps(metrics))
+        drawn.append({"model.mechanisms": mechanism, "model.dropout": dropout})
+        lines.append(f"{number:03d},{mechanism},{dropout},12\n")
+    (folder / "results.csv").write_text("".join(lines))
+    sweep = Sweep("rates", "grid", ["base.yaml"], {}, [], "test/level_f1_macro", "maximize", None, drawn)
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(sweep.to_dict()))
+    succeed("report", folder, "--output", tmp_path / "out", "--resamples", 100)
+    text, rows = (tmp_path / "out" / "report.md").read_text(), rows_of(tmp_path / "out")
+    names = [row[0] for row in rows]
+    assert names.count("dropout 0.1") == names.count("dropout 0.2") == 4, "two tables of each mechanism"
+    assert "001" not in text.split("## Tables that")[0]
+    assert text.count("Differences are from dropout 0.1.") == 4
+    asked = text.split("### Sweep rates (grid)", 1)[1]
+    assert "| 004: model.mechanisms interpretations, model.dropout 0.2 | 1 |" in asked
+    assert "Mean over: interpretations." in asked
 
 
 def test_what_rests_on_one_seed_says_so(tmp_path):
@@ -180,10 +305,28 @@ def test_a_series_finds_its_base_among_loose_runs(tmp_path):
 def test_without_a_base_the_lowest_dose_is_one(tmp_path):
     folders = [make_run(tmp_path / f"add-{count}", added=count) for count in (30, 60)]
     ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
-    assert "no effect of synthetic rows is shown in 1 comparison with the lowest dose" in ran.out
+    assert "no effect of larger doses is shown in 1 comparison with the lowest dose" in ran.out
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| gpt3, 30 rows |" in text
     assert "base data alone" not in text
+
+
+def test_more_rows_of_one_source_are_larger_doses(tmp_path):
+    folder = make_experiment(tmp_path / "ratio", counts=(30, 60), mechanisms=(MECHANISM,), gain=0.3)
+    for file in folder.glob("runs/*/config.yaml"):
+        config = yaml.safe_load(file.read_text())
+        config["data"]["init_args"]["mix"] |= {"mode": "ratio", "weights": {"synthetic": 1.0}}
+        file.write_text(yaml.safe_dump(config))
+    ran = succeed("report", folder, "--output", tmp_path / "out", "--resamples", 500)
+    assert "larger doses are shown to be better in 1 of 1 comparison with the lowest dose" in ran.out
+
+
+def test_a_tie_is_not_the_highest(tmp_path):
+    skills = {0: 1.0, 30: 1.0, 60: 0.2}
+    folders = [make_run(tmp_path / f"add-{count}", added=count, skill=skill) for count, skill in skills.items()]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    assert "with 60 rows; difference −" in ran.out
+    assert "highest with" not in ran.out
 
 
 def test_one_dose_claims_nothing(tmp_path):
@@ -204,10 +347,25 @@ def test_a_model_card_is_what_the_hub_reads(tmp_path):
     assert len(found) == 4
     metrics = json.loads((folder / "metrics.json").read_text())
     value = metrics["test/explorations/level_accuracy"]["value"]
-    assert f"| explorations | accuracy | {value:.3f} (" in card.text
+    assert re.search(rf"\| explorations \| accuracy \| {value:.3f} \([^|]*\) \| 120 \| 0.250 \|", card.text)
+    scored_rows = metrics["test/explorations/rationale_f1"]["n"]
+    assert re.search(rf"\| explorations \| rationale F1 \| [^|]* \| {scored_rows} \|", card.text)
+    assert "EmpathyScorer.load" not in card.text, "the run kept no checkpoint"
     assert "2 seeds" not in card.text
     for heading in ("What it is for", "What it learned from", "How well it does", "Limits", "How it was made"):
         assert f"## {heading}" in card.text
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_model_card_loads_a_checkpoint_where_there_is_one(tmp_path, kept):
+    folder = make_run(tmp_path / "run-12")
+    if kept:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").write_bytes(b"")
+    succeed("report", "--model_card", folder, "--output", tmp_path / "out")
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert ('EmpathyScorer.load("run-12")' in card) == kept
+    assert ("The run kept no checkpoint" in card) != kept
 
 
 def test_a_real_run_has_all_that_a_report_reads(trained, tmp_path):
@@ -219,10 +377,10 @@ def test_a_real_run_has_all_that_a_report_reads(trained, tmp_path):
     assert "tiny: macro-F1 emotional reactions 0." in ran.out
     [experiment] = read_all([trained.folder])
     [made] = experiment.runs
-    levels = made.levels(MECHANISM)
+    levels = made.predicted(MECHANISM)
     assert (len(levels.names), made.tested_on, made.seed) == (16, "reddit", 12)
-    right = float((levels.predicted == levels.gold).mean())
-    assert right == pytest.approx(made.value(f"test/{MECHANISM}/level_accuracy"))
+    for key, samples in levels.draw(100).items():
+        assert samples[0] == pytest.approx(made.value(f"test/{MECHANISM}/{key}"), abs=1e-12, nan_ok=True)
     rows = [json.loads(line) for line in (trained.folder / "predictions.jsonl").read_text().splitlines()]
     posts = {row["seeker_post"] for row in rows}
     assert len({row["group"] for row in rows}) <= len(posts), "rows of one seeker post are one group"
@@ -235,11 +393,24 @@ def test_every_problem_is_named(tmp_path):
     (unfinished / "metrics.json").unlink()
     damaged = make_run(tmp_path / "damaged")
     (damaged / "manifest.json").write_text("{")
-    ran = run("report", tmp_path / "empty", unfinished, damaged, "--output", tmp_path / "out")
+    hollow = make_run(tmp_path / "hollow")
+    (hollow / "config.yaml").write_text("")
+    grid = make_experiment(tmp_path / "grid", counts=(0,), seeds=(12,), mechanisms=(MECHANISM,))
+    (grid / "experiment.yaml").write_text("")
+    ran = run("report", tmp_path / "empty", unfinished, damaged, hollow, grid, "--output", tmp_path / "out")
     assert ran.status == 2
-    for part in ("empty: neither a run's folder", "unfinished: the run has no metrics.json", "damaged: not readable"):
+    parts = ("empty: neither a run's folder", "unfinished: the run has no metrics.json", "damaged: not readable")
+    for part in (*parts, "hollow: not readable", "grid: not readable as an experiment (experiment.yaml holds no grid"):
         assert part in ran.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("below", [(), ("deeper",)])
+def test_an_output_that_is_a_file_is_refused(tmp_path, below):
+    (tmp_path / "taken").write_text("")
+    ran = run("report", make_run(tmp_path / "one-12"), "--output", tmp_path.joinpath("taken", *below))
+    assert ran.status == 2
+    assert f"{tmp_path / 'taken'} is a file; name a folder" in ran.err
 
 
 def test_predictions_that_are_not_those_of_the_scores_are_refused(tmp_path):

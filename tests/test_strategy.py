@@ -10,6 +10,7 @@ from tiny_dialogues import esconv_items, strategy_config, write_esconv
 
 from datamodules.dialogues import Turn
 from errors import UserError
+from experiments.report.runs import read_all
 from inference.policies import ClassifierJudge
 from inference.scorer import EmpathyScorer
 from inference.strategist import Strategist
@@ -55,6 +56,8 @@ def test_a_run_leaves_its_folder(fitted):
     assert len(predictions) == entry["n"]
     right = sum(line["strategy"] in line["gold"] for line in predictions) / len(predictions)
     assert right == pytest.approx(found["test/accuracy_any"]["value"])
+    asked = sum([line["strategy"]] == line["target"] for line in predictions) / len(predictions)
+    assert asked == pytest.approx(entry["value"])
     assert all(sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5) for line in predictions)
 
 
@@ -62,6 +65,17 @@ def test_test_gives_the_same_scores_again(fitted):
     again = succeed("test", "--ckpt_path", fitted.folder, "--run_name", "again")
     values = [{key: entry["value"] for key, entry in scores(ran.folder).items()} for ran in (again, fitted)]
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("overlap", ["each", "random", "priority", "multi"])
+def test_a_report_counts_the_scores_anew(place, esconv, encoder, overlap):
+    config = strategy_config(place / f"{overlap}.yaml", encoder, esconv, data={"overlap": overlap})
+    [experiment] = read_all([succeed("fit", "--config", config).folder])
+    [made] = experiment.runs
+    drawn = made.predicted("strategy").draw(100)
+    assert set(drawn) == {"accuracy", "accuracy_any", "f1_macro", "f1_weighted"}
+    for key, samples in drawn.items():
+        assert samples[0] == pytest.approx(made.value(f"test/{key}"), abs=1e-12)
 
 
 def test_probabilities_are_calibrated_on_validation(fitted):

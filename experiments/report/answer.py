@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from experiments.report import words
 from experiments.report.document import Answer
 from experiments.report.series import ALPHA, Block, Line, Series
+from experiments.report.series_section import panel_name
 
 __all__ = ["answer"]
 
@@ -22,20 +26,26 @@ def answer(series: Series) -> Answer:
         if (series.main, line, dose) in block.holm
     ]
     if not tested:
-        return Answer(_alone(series) if series.kind == "conditions" else f"{series.title}: {_untested(series)}")
+        if series.kind == "conditions":
+            return Answer(f"{'; '.join(_alone(series, series.blocks))}.")
+        return Answer(f"{series.title}: {_untested(series)}")
     better = [each for each in tested if each[4] < ALPHA and each[3].value > 0]
     worse = [each for each in tested if each[4] < ALPHA and each[3].value < 0]
     what = series.subject
     told = {f"better in {len(better)}": better, f"worse in {len(worse)}": worse}
     shown = " and ".join(text for text, found in told.items() if found)
-    counted = f"{len(tested)} comparison{'s' * (len(tested) != 1)} with {series.base}"
+    counted = f"{len(tested)} comparison{'s' * (len(tested) != 1)} with {series.base()}"
     verdict = f"{what} are shown to be {shown} of {counted}" if shown else f"no effect of {what} is shown in {counted}"
     head = f"{series.title}: {verdict} ({words.metric(series.main)}, Holm-corrected at 5 %)."
     of_one_seed = sum(each[3].n == 1 for each in (*better, *worse))
     if of_one_seed:
         head += f" {of_one_seed} of these rest on one training seed each: trained anew, they may come out otherwise."
     lines = [(block, line) for block in series.blocks for line in block.lines.values()]
-    return Answer(head, [_of_line(series, *each) for each in lines if each[0].compared(each[1], series.main)])
+    details = [_of_line(series, *each) for each in lines if each[0].compared(each[1], series.main)]
+    if series.kind == "conditions":
+        rest = [block for block in series.blocks if not block.comparisons()]
+        details += [f"{each}." for each in _alone(series, rest)]
+    return Answer(head, details)
 
 
 def _untested(series: Series) -> str:
@@ -44,18 +54,18 @@ def _untested(series: Series) -> str:
     return "one dose under each protocol, so there is nothing to compare with."
 
 
-def _alone(series: Series) -> str:
-    block = series.blocks[0]
-    scores = [
-        f"{words.mechanism(each.mechanism)} {each.score(next(iter(each.lines)), 0.0, series.main)}"
-        for each in series.blocks
-    ]
-    return f"{block.base}: {words.metric(series.main)} {', '.join(scores)}."
+def _alone(series: Series, blocks: Iterable[Block]) -> list[str]:
+    """The scores of settings that nothing is compared with."""
+    scores = defaultdict(list)
+    for block in blocks:
+        score = block.score(next(iter(block.lines)), 0.0, series.main)
+        scores[block.base].append(f"{panel_name(series, block)} {score}")
+    return [f"{base}: {words.metric(series.main)} {', '.join(told)}" for base, told in scores.items()]
 
 
 def _of_line(series: Series, block: Block, line: Line) -> str:
     """A line's largest dose, its best one and its slope."""
-    where = f"{words.mechanism(block.mechanism)}, {line.name}"
+    where = f"{panel_name(series, block)}, {line.name}"
     dose = line.largest
     start, end = (block.score(line.name, each, series.main).value for each in (line.start, dose))
     found = block.gain(line.name, dose, series.main)
@@ -66,8 +76,9 @@ def _of_line(series: Series, block: Block, line: Line) -> str:
     )
     if found.n < max(len(line.runs[line.start]), len(line.runs[dose])):
         text += f", from the {words.seeds(found.n)} that both have"
-    best = max(block.compared(line, series.main), key=lambda each: block.score(line.name, each, series.main).value)
-    if best != dose:
+    scores = {each: block.score(line.name, each, series.main).value for each in block.compared(line, series.main)}
+    best = max(scores, key=scores.__getitem__)
+    if words.number(scores[best]) not in (words.number(start), words.number(end)) and scores[best] > start:
         text += f"; highest with {series.dose(best)}, difference {_verdict(series, block, line, best)}"
     return f"{text}.{_slowing(series, block, line)}"
 

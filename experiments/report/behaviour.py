@@ -7,17 +7,18 @@ from math import isnan
 
 import numpy as np
 
-from datamodules.records import LEVEL_NAMES, LEVELS
+from datamodules.records import LEVEL_NAMES
 from datamodules.splits import seeded_key
 from experiments.report import words
 from experiments.report.document import Example, Examples, Section
 from experiments.report.figures import Confusion, Trace, confusions, curves, reliabilities
-from experiments.report.runs import Levels, Run
+from experiments.report.predictions import Predicted
+from experiments.report.runs import Run
 from experiments.report.series import Block, Series
 from experiments.report.series_section import panel_name
 from metrics.calibration import Reliability, reliability
 
-__all__ = ["behaviour_section"]
+__all__ = ["behaviour_section", "traces"]
 
 _SHOWN = 4
 """Conditions that the figures show of a block."""
@@ -35,19 +36,18 @@ def behaviour_section(series: Series, number: int, examples: int) -> Section:
     name = f"{number}-{series.experiment.name}-{series.kind}"
     shown = {id(block): dict(_shown(series, block)) for block in series.blocks}
     rows = []
-    for key, label in (("train/loss", "training loss"), ("validation/{}/level_f1_macro", "macro-F1, validation")):
+    for metric, label in (("train/loss", "training loss"), ("f1_macro", "macro-F1, validation")):
         panels = [
-            (panel_name(series, block), list(_traces(shown[id(block)], key.format(block.mechanism))))
+            (panel_name(series, block), list(traces(shown[id(block)], _curve_key(block, metric))))
             for block in series.blocks
         ]
         if all(found for _, found in panels):
             rows.append((label, panels))
     if rows:
         section.blocks.append(curves(f"{name}-learning", "Learning curves", rows))
-    matrices = [[_confusion(series, block, *each) for each in shown[id(block)].items()] for block in series.blocks]
-    matrices = [[each for each in row if each.counts.sum()] for row in matrices]
+    matrices = [list(_confusions(series, block, shown[id(block)])) for block in series.blocks]
     if any(matrices):
-        note = "Test rows of all seeds together; shaded, and in per cent, by the share of the annotated level."
+        note = "Test rows of all seeds together; shaded, and in per cent, by the share of the annotated label."
         section.blocks.append(confusions(f"{name}-confusion", "Confusion matrices", [r for r in matrices if r], note))
     panels_of = [
         (
@@ -81,7 +81,20 @@ def _shown(series: Series, block: Block) -> Iterator[tuple[str, Mapping[int, Run
             yield series.condition(line, line.largest), line.runs[line.largest]
 
 
-def _traces(shown: Mapping[str, Mapping[int, Run]], key: str) -> Iterator[Trace]:
+def _curve_key(block: Block, metric: str) -> str:
+    """A key of `metrics.csv`."""
+    if "/" in metric:
+        return metric
+    return f"validation/{metric}" if block.target == "strategy" else f"validation/{block.target}/level_{metric}"
+
+
+def traces(shown: Mapping[str, Mapping[int, Run]], key: str) -> Iterator[Trace]:
+    """Curves of conditions.
+
+    Args:
+        shown: Condition -> seed -> run.
+        key: Of `metrics.csv`.
+    """
     for label, runs in shown.items():
         for run in runs.values():
             steps, values = run.curve(key)
@@ -89,29 +102,31 @@ def _traces(shown: Mapping[str, Mapping[int, Run]], key: str) -> Iterator[Trace]
                 yield Trace(label, steps, values)
 
 
-def _all_levels(block: Block, runs: Mapping[int, Run]) -> list[Levels]:
-    return [levels for run in runs.values() if (levels := run.levels(block.mechanism)) is not None]
+def _predicted(block: Block, runs: Mapping[int, Run]) -> list[Predicted]:
+    return [found for run in runs.values() if (found := run.predicted(block.target)) is not None]
 
 
-def _confusion(series: Series, block: Block, label: str, runs: Mapping[int, Run]) -> Confusion:
-    counts = np.zeros((len(LEVELS), len(LEVELS)), dtype=np.int64)
-    for levels in _all_levels(block, runs):
-        np.add.at(counts, (levels.gold, levels.predicted), 1)
-    return Confusion(f"{panel_name(series, block)}\n{label}", counts, LEVEL_NAMES)
+def _confusions(series: Series, block: Block, shown: Mapping[str, Mapping[int, Run]]) -> Iterator[Confusion]:
+    for label, runs in shown.items():
+        if found := _predicted(block, runs):
+            counts = np.sum([each.confusion for each in found], axis=0)
+            yield Confusion(f"{panel_name(series, block)}\n{label}", counts, found[0].labels)
 
 
 def _reliability(block: Block, runs: Mapping[int, Run]) -> Reliability:
-    found = _all_levels(block, runs)
-    confidence = np.concatenate([np.zeros(0), *(levels.confidence for levels in found)])
-    right = np.concatenate([np.zeros(0), *((levels.predicted == levels.gold).astype(np.float64) for levels in found)])
+    found = _predicted(block, runs)
+    confidence = np.concatenate([np.zeros(0), *(each.confidence for each in found)])
+    right = np.concatenate([np.zeros(0), *(each.confirmed.astype(np.float64) for each in found)])
     return reliability(confidence, right)
 
 
 def _examples(block: Block, count: int) -> Iterator[Example]:
     """Test rows with an annotated rationale, as the run of the lowest dose sees them."""
+    if block.target == "strategy":
+        return
     line = next(iter(block.lines.values()))
     run = next(iter(line.runs[line.doses[0]].values()))
-    mechanism = block.mechanism
+    mechanism = block.target
     rows = [
         row
         for row in run.predictions()

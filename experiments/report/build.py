@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from experiments.report.answer import answer
 from experiments.report.behaviour import behaviour_section
-from experiments.report.dialogues import dialogue_answers, dialogue_sections
+from experiments.report.dialogues import responder_answers, responder_sections
 from experiments.report.document import Document
 from experiments.report.gather import gather
+from experiments.report.planned import planned_sections
 from experiments.report.published import published_section
 from experiments.report.record import caveats, facts, record_section
 from experiments.report.runs import Experiment
@@ -28,11 +29,11 @@ def build(experiments: list[Experiment], title: str | None, resamples: int, exam
     document = Document(
         title=title or "; ".join(dict.fromkeys(experiment.title for experiment in experiments)),
         facts=facts(experiments),
-        answers=[*(answer(each) for each in series), *dialogue_answers(experiments)],
+        answers=[*(answer(each) for each in series), *responder_answers(experiments)],
         caveats=caveats(experiments),
     )
     document.sections += [series_section(each, number) for number, each in enumerate(series, 1)]
-    document.sections += dialogue_sections(experiments)
+    document.sections += responder_sections(experiments) + planned_sections(experiments)
     if beside := published_section(series):
         document.sections.append(beside)
     document.sections += [behaviour_section(each, number, examples) for number, each in enumerate(series, 1)]

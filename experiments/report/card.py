@@ -9,12 +9,18 @@ from datamodules.records import LEVEL_NAMES, MECHANISMS
 from experiments.report import words
 from experiments.report.record import caveats
 from experiments.report.runs import Experiment, Run
-from experiments.report.series import SAMPLED
 from metrics.calibration import reliability
 
 __all__ = ["model_card"]
 
-_SHOWN = (*SAMPLED, "rationale_f1", "rationale_iou_f1")
+_SHOWN = (
+    "level_accuracy",
+    "level_f1_macro",
+    "level_f1_weighted",
+    "level_kappa_quadratic",
+    "rationale_f1",
+    "rationale_iou_f1",
+)
 _TASK = {
     "empathy": ("text-classification", "recognises how a response to a person in need expresses empathy"),
     "strategy": ("text-classification", "names the support strategy of a supporter's turn"),
@@ -56,7 +62,7 @@ def model_card(experiment: Experiment) -> str:
         f"# {run.name}",
         f"A model that {_TASK[run.task][1]}. {' '.join(caveats([experiment]))}".strip(),
         "## What it is for\n\n" + _purpose(run),
-        "## How to use it\n\n" + _USE[run.task].format(folder=run.name),
+        "## How to use it\n\n" + _use(run),
         "## What it learned from\n\n" + _training(run),
         "## How well it does\n\n" + _evaluation(run),
         "## Limits\n\n" + _limits(run),
@@ -103,6 +109,18 @@ def _results(run: Run) -> list[dict[str, Any]]:
     return results
 
 
+def _use(run: Run) -> str:
+    """How the model is loaded, where the run kept it."""
+    if any((run.folder / "checkpoints").glob("*.ckpt")):
+        return _USE[run.task].format(folder=run.name)
+    if run.config.get("ckpt_path"):
+        return "These are a test's numbers: load the model from the folder of the run that trained it."
+    return (
+        "The run kept no checkpoint, so there is nothing to load; train it anew: `python cli.py "
+        "fit --config config.yaml --keep_checkpoints true` with the run's `config.yaml`."
+    )
+
+
 def _purpose(run: Run) -> str:
     if run.task == "responder":
         return (
@@ -134,23 +152,26 @@ def _evaluation(run: Run) -> str:
     protocol = next(iter(run.metrics.values()))["protocol"]
     text = (
         f"On {run.manifest['splits']['test']['rows']:,} held-out rows of {run.tested_on} (test set "
-        f"{protocol['split_hash']}, seed {run.seed}, checkpoint {protocol.get('checkpoint')}). Intervals: 95 %, "
-        "bootstrap over groups of test rows; another training seed varies on top of that.\n\n"
+        f"{protocol['split_hash']}, seed {run.seed}, checkpoint {protocol.get('checkpoint')}); the table names "
+        "the rows that each score rests on. Intervals: 95 %, bootstrap over groups of test rows; another training seed "
+        "varies on top of that.\n\n"
     )
     if run.task != "empathy":
         keys = [key for key in run.metrics if key.startswith("test/") and not key.endswith("_majority")]
-        rows = [f"| {words.metric(key.removeprefix('test/'))} | {run.estimate(key)} |" for key in keys]
-        return text + "\n".join(["| score | value |", "|---|---|", *rows])
-    lines = ["| mechanism | score | value | trivial baseline |", "|---|---|---|---|"]
+        scores = {words.metric(key.removeprefix("test/")): run.estimate(key) for key in keys}
+        rows = [f"| {name} | {score} | {score.n:,} |" for name, score in scores.items()]
+        return text + "\n".join(["| score | value | rows |", "|---|---|---|", *rows])
+    lines = ["| mechanism | score | value | rows | trivial baseline |", "|---|---|---|---|---|"]
     for name in run.mechanisms:
         for key in (key for key in _SHOWN if f"test/{name}/{key}" in run.metrics):
             full = f"test/{name}/{key}"
-            cells = [words.mechanism(name), words.metric(key), str(run.estimate(full)), words.number(run.trivial(full))]
-            lines.append(f"| {' | '.join(cells)} |")
-        if (levels := run.levels(name)) is not None:
-            right = (levels.predicted == levels.gold).astype(float)
-            error = reliability(levels.confidence, right).error
-            lines.append(f"| {words.mechanism(name)} | expected calibration error | {words.number(error)} |  |")
+            score = run.estimate(full)
+            cells = [words.mechanism(name), words.metric(key), str(score), f"{score.n:,}"]
+            lines.append(f"| {' | '.join([*cells, words.number(run.trivial(full))])} |")
+        if (found := run.predicted(name)) is not None:
+            error = reliability(found.confidence, found.confirmed.astype(float)).error
+            cells = [words.mechanism(name), "expected calibration error", words.number(error), f"{len(found.names):,}"]
+            lines.append(f"| {' | '.join(cells)} |  |")
     lines.append("\nRationale scores are over words, on rows of level above 0 with an annotated rationale.")
     return text + "\n".join(lines)
 

@@ -28,12 +28,15 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--resamples {options.resamples}: intervals need 100 or more")
     if not options.runs and not options.model_card:
         raise UserError("name run folders or experiment folders, or a run for --model_card")
+    out: Path = options.output
+    there = next((path for path in (out, *out.parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UserError(f"--output {out}: {there} is a file; name a folder")
     from experiments.report.build import build
     from experiments.report.document import markdown
     from experiments.report.page import render
     from experiments.report.runs import read_all
 
-    out: Path = options.output
     card = _card(options.model_card) if options.model_card else ""
     if options.runs:
         document = build(read_all(options.runs), options.title, options.resamples, options.examples)

@@ -30,6 +30,10 @@ _RULES: dict[Any, Any] = {
 }  # fmt: skip
 
 
+_FEW = 4
+"""Labels whose names stand side by side below a matrix; those of more are turned."""
+
+
 @dataclass
 class Curve:
     """A line over a dose, with its interval: `points` are (dose, score)."""
@@ -62,13 +66,15 @@ def _looks(count: int) -> list[dict[str, Any]]:
     return [{"color": c, "marker": m, "linestyle": d} for c, m, d in islice(rows, count)]
 
 
-def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+def _panels(rows: int, columns: int, width: float, height: float, *, share: bool = True) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex="all", sharey="row")
+    return figure, figure.subplots(
+        rows, columns, squeeze=False, sharex="all" if share else "none", sharey="row" if share else "none"
+    )
 
 
 def _picture(figure: Any, name: str, title: str, alt: str, note: str) -> Picture:
@@ -195,8 +201,12 @@ def curves(name: str, title: str, rows: Sequence[tuple[str, Sequence[tuple[str, 
 
 def confusions(name: str, title: str, rows: Sequence[Sequence[Confusion]], note: str) -> Picture:
     """Confusion matrices, shaded by the share of the gold label."""
+    every = {tuple(each.labels) for found in rows for each in found}
+    size = max(map(len, every))
+    longest = max(len(label) for labels in every for label in labels)
+    side = 2.6 if size <= _FEW else 0.5 * size + 0.06 * longest
     with _rules():
-        figure, axes = _panels(len(rows), max(map(len, rows)), 2.6, 2.7)
+        figure, axes = _panels(len(rows), max(map(len, rows)), side, side + 0.1, share=len(every) == 1)
         told = []
         for line, found in zip(axes, rows, strict=True):
             for axis in line[len(found) :]:
@@ -205,9 +215,9 @@ def confusions(name: str, title: str, rows: Sequence[Sequence[Confusion]], note:
                 _matrix(axis, each)
                 right = np.trace(each.counts) / max(each.counts.sum(), 1)
                 told.append(f"{each.title}: {100 * right:.0f} % on the diagonal")
-        _below(axes, "predicted level")
+        _below(axes, "predicted")
         for line in axes:
-            line[0].set_ylabel("annotated level")
+            line[0].set_ylabel("annotated")
         return _picture(figure, name, title, "Confusion matrices. " + "; ".join(told) + ".", note)
 
 
@@ -216,7 +226,8 @@ def _matrix(axis: Any, confusion: Confusion) -> None:
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axis.grid(visible=False)
     places = range(len(confusion.labels))
-    axis.set_xticks(places, confusion.labels)
+    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if len(places) > _FEW else {}
+    axis.set_xticks(places, confusion.labels, **turned)
     axis.set_yticks(places, confusion.labels)
     axis.set_title(confusion.title, fontsize=8)
     for gold in places:
@@ -242,7 +253,7 @@ def reliabilities(name: str, title: str, panels: Sequence[tuple[str, Sequence[tu
                 axis.plot(one.confidence[filled], one.right[filled], label=each, markersize=4, **looks[each])
                 told.append(f"{panel}, {each}: expected calibration error {one.error:.3f}")
         axes[0][0].set_ylabel("share that was right")
-        _below(axes, "probability of the predicted level")
+        _below(axes, "probability of the likeliest label")
         _legend(figure, axes)
         note = (
             "On the dotted line probabilities mean what they say; below it the model is too sure. The numbers are "

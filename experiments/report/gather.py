@@ -6,18 +6,16 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from datamodules.records import MECHANISMS
 from errors import DataError
-from experiments.report.runs import Experiment, Run
-from experiments.report.series import Block, Line, Series
+from experiments.report.runs import Experiment, Kind, Run
+from experiments.report.series import METRICS, Block, Line, Series
 
 __all__ = ["conditions", "gather"]
 
-Kind = Literal["augment", "substitute"]
 Protocol = tuple[tuple[str, str], ...]
-METRICS = ["level_accuracy", "level_f1_macro"]
 _X = {"augment": "synthetic rows added", "substitute": "share of the base rows replaced"}
 _OWN = ("seed_everything", "run_name", "runs", "logger", "project", "ckpt_path", "weights_only", "data.init_args.cache")
 """Options that don't change what is learnt, or that runs of one condition differ in."""
@@ -27,13 +25,17 @@ class Point(NamedTuple):
     """A run's place: `line` is None where nothing synthetic trains, which every line shares."""
 
     run: Run
-    mechanism: str
+    target: str
     line: str | None
     dose: float
 
 
+_LONGEST = 60
+"""Characters of a condition's options above which its folder's name tells more; a sweep's number tells nothing."""
+
+
 def gather(experiments: list[Experiment], resamples: int) -> list[Series]:
-    """All series of the empathy runs, corrected for their number of comparisons.
+    """All series of empathy and strategy runs, corrected for their number of comparisons.
 
     Args:
         experiments: What was read.
@@ -42,14 +44,15 @@ def gather(experiments: list[Experiment], resamples: int) -> list[Series]:
     Raises:
         DataError: Two unlike runs claim one place.
     """
-    everything = [run for experiment in experiments for run in experiment.runs if run.task == "empathy"]
     found: list[Series] = []
-    for experiment in experiments:
-        runs = [run for run in experiment.runs if run.task == "empathy"]
-        if experiment.settings.get("kind") == "curves" and runs:
-            found.append(_planned(experiment, runs, everything, resamples))
-        elif runs:
-            found += _loose(experiment, runs, resamples)
+    for task in METRICS:
+        everything = [run for experiment in experiments for run in experiment.runs if run.task == task]
+        for experiment in experiments:
+            runs = [run for run in experiment.runs if run.task == task]
+            if experiment.settings.get("kind") == "curves" and runs:
+                found.append(_planned(experiment, runs, everything, resamples))
+            elif runs:
+                found += _loose(experiment, runs, resamples)
     for series in found:
         series.correct()
     return found
@@ -63,14 +66,14 @@ def _planned(experiment: Experiment, runs: list[Run], everything: list[Run], res
         panel = factors.get(wanted.get("panel", ""))
         line = factors.get(wanted.get("line", "")) or ", ".join(run.generators) or None
         dose = float(factors[wanted["x"]])
-        places = [panel] if panel in run.mechanisms else run.mechanisms
-        points += [Point(run, mechanism, line if dose or "line" in wanted else None, dose) for mechanism in places]
+        places = [panel] if panel in run.targets else run.targets
+        points += [Point(run, target, line if dose or "line" in wanted else None, dose) for target in places]
     recipes = {_recipe(run) for run in runs}
     own = {id(run) for run in runs}
-    shared = [run for run in everything if id(run) not in own and not _dosed(run) and _recipe(run) in recipes]
-    points += [Point(run, mechanism, None, 0.0) for run in shared for mechanism in run.mechanisms]
-    kind: Kind = "substitute" if any(_dosed(run) == "substitute" for run in runs) else "augment"
-    metrics = [str(metric) for metric in wanted.get("metrics") or METRICS]
+    shared = [run for run in everything if id(run) not in own and not run.dosed and _recipe(run) in recipes]
+    points += [Point(run, target, None, 0.0) for run in shared for target in run.targets]
+    kind: Kind = "substitute" if any(run.dosed == "substitute" for run in runs) else "augment"
+    metrics = [str(metric) for metric in wanted.get("metrics") or METRICS[runs[0].task]]
     return Series(
         experiment=experiment,
         title=experiment.title,
@@ -86,20 +89,22 @@ def _loose(experiment: Experiment, runs: list[Run], resamples: int) -> list[Seri
     """Series of runs given one by one: by mode and recipe; what has no dose is compared as it is."""
     groups: dict[tuple[Kind, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if kind := _dosed(run):
+        if kind := run.dosed:
             groups[kind, _recipe(run)].append(run)
     found, used = [], set()
     for (kind, recipe), dosed in groups.items():
-        base = [run for run in runs if not _dosed(run) and _recipe(run) == recipe]
+        base = [run for run in runs if not run.dosed and _recipe(run) == recipe]
         used |= {id(run) for run in (*dosed, *base)}
-        points = [Point(run, mechanism, None, 0.0) for run in base for mechanism in run.mechanisms]
+        points = [Point(run, target, None, 0.0) for run in base for target in run.targets]
         for run in dosed:
             dose = run.data["mix"]["share"] if kind == "substitute" else run.manifest["mix"]["added"]
-            points += [Point(run, mechanism, ", ".join(run.generators), float(dose)) for mechanism in run.mechanisms]
+            points += [Point(run, target, ", ".join(run.generators), float(dose)) for target in run.targets]
+        task = runs[0].task
         title = "Synthetic rows added" if kind == "augment" else "Rows replaced by synthetic ones"
+        published = ("augmentation" if kind == "augment" else "substitution") if task == "empathy" else ""
         blocks = _blocks(points, resamples)
-        published = "augmentation" if kind == "augment" else "substitution"
-        found.append(Series(experiment, title, _X[kind], METRICS, blocks, kind, published))
+        titled = _titled(title, experiment, task)
+        found.append(Series(experiment, titled, _X[kind], METRICS[task], blocks, kind, published))
     rest = [run for run in runs if id(run) not in used]
     return [*found, *_settings(experiment, rest, resamples)] if rest else found
 
@@ -107,36 +112,44 @@ def _loose(experiment: Experiment, runs: list[Run], resamples: int) -> list[Seri
 def _settings(experiment: Experiment, runs: list[Run], resamples: int) -> list[Series]:
     """Settings against the first one that was tested under the same protocol."""
     blocks = []
-    for (mechanism, protocol), members in _apart(runs):
+    for (target, protocol), members in _apart(runs):
         named = list(conditions(members).items())
         base = named[0]
         lines = {name: Line(name, defaultdict(dict, {0.0: base[1], 1.0: seeds})) for name, seeds in named[1:]}
         if not lines:
             lines = {base[0]: Line(base[0], defaultdict(dict, {0.0: base[1]}))}
-        blocks.append(Block(mechanism, dict(protocol), lines, resamples, base[0]))
-    return [Series(experiment, experiment.title, "", METRICS, _in_order(blocks), "conditions")]
+        blocks.append(Block(target, dict(protocol), lines, resamples, base[0]))
+    task = runs[0].task
+    title = _titled(experiment.title, experiment, task)
+    return [Series(experiment, title, "", METRICS[task], _in_order(blocks), "conditions")]
+
+
+def _titled(title: str, experiment: Experiment, task: str) -> str:
+    """A title that tells strategy classifiers from the runs of other tasks beside them."""
+    mixed = any(run.task != task for run in experiment.runs)
+    return f"{title}: strategy classifiers" if task == "strategy" and mixed else title
 
 
 def _apart(runs: list[Run]) -> Iterator[tuple[tuple[str, Protocol], list[Run]]]:
-    """Runs by mechanism and protocol."""
+    """Runs by target and protocol."""
     found: dict[tuple[str, Protocol], list[Run]] = defaultdict(list)
     for run in runs:
-        for mechanism in run.mechanisms:
-            found[mechanism, _protocol(run, mechanism)].append(run)
+        for target in run.targets:
+            found[target, _protocol(run, target)].append(run)
     yield from found.items()
 
 
-def _protocol(run: Run, mechanism: str) -> Protocol:
-    return tuple(run.protocol(f"test/{mechanism}/level_f1_macro").items())
+def _protocol(run: Run, target: str) -> Protocol:
+    return tuple(run.protocol(run.key(target, METRICS[run.task][0])).items())
 
 
 def _blocks(points: list[Point], resamples: int) -> list[Block]:
-    """Blocks by mechanism and protocol; a base run belongs to every line of its block."""
+    """Blocks by target and protocol; a base run belongs to every line of its block."""
     groups: dict[tuple[str, Protocol], list[Point]] = defaultdict(list)
     for point in points:
-        groups[point.mechanism, _protocol(point.run, point.mechanism)].append(point)
+        groups[point.target, _protocol(point.run, point.target)].append(point)
     blocks, problems = [], []
-    for (mechanism, protocol), members in groups.items():
+    for (target, protocol), members in groups.items():
         names = list(dict.fromkeys(point.line for point in members if point.line is not None))
         lines = {name: Line(name) for name in names or ["base data alone"]}
         for point in members:
@@ -145,18 +158,18 @@ def _blocks(points: list[Point], resamples: int) -> list[Block]:
                 other = place.setdefault(point.run.seed, point.run)
                 if other is not point.run and other.metrics != point.run.metrics and point.line is not None:
                     problems.append(
-                        f"{other.folder} and {point.run.folder}: both are {mechanism}, {name}, dose {point.dose:g}, "
+                        f"{other.folder} and {point.run.folder}: both are {target}, {name}, dose {point.dose:g}, "
                         f"seed {point.run.seed}, with unlike numbers; give one of them"
                     )
-        blocks.append(Block(mechanism, dict(protocol), lines, resamples))
+        blocks.append(Block(target, dict(protocol), lines, resamples))
     if problems:
         raise DataError(problems)
     return _in_order(blocks)
 
 
 def _in_order(blocks: list[Block]) -> list[Block]:
-    order: list[str] = list(MECHANISMS)
-    return sorted(blocks, key=lambda block: order.index(block.mechanism))
+    order: list[str] = [*MECHANISMS, "strategy"]
+    return sorted(blocks, key=lambda block: order.index(block.target))
 
 
 def conditions(runs: list[Run]) -> dict[str, dict[int, Run]]:
@@ -169,13 +182,15 @@ def conditions(runs: list[Run]) -> dict[str, dict[int, Run]]:
         groups[key].append(run)
     stems = [{re.sub(r"-\d+$", "", run.name) for run in members} for members in groups.values()]
     options = [_plain(members[0]) for members in groups.values()]
-    named = all(len(stem) == 1 for stem in stems) and len(set().union(*stems)) == len(stems)
+    telling = all(len(stem) == 1 and not next(iter(stem)).isdigit() for stem in stems)
+    named = telling and len(set().union(*stems)) == len(stems)
     keys = list(dict.fromkeys(key for each in options for key in each))
     vary = [key for key in keys if len({json.dumps(each.get(key), sort_keys=True) for each in options}) > 1]
     found: dict[str, dict[int, Run]] = {}
     for members, stem, each in zip(groups.values(), stems, options, strict=True):
         told = ", ".join(f"{key.rpartition('.')[2]} {each.get(key)}" for key in vary)
-        name = next(iter(stem)) if named or not told or len(told) > 60 else told
+        first = next(iter(stem))
+        name = told if told and not named and (len(told) <= _LONGEST or first.isdigit()) else first
         while name in found:
             name += "'"
         found[name] = {run.seed: run for run in members}
@@ -200,12 +215,3 @@ def _recipe(run: Run) -> str:
     """Everything but the dose, its source, the mechanism and the seed."""
     aside = ("data.init_args.mix", "data.init_args.synthetic", "model.init_args.mechanisms")
     return json.dumps({key: value for key, value in _plain(run).items() if not key.startswith(aside)}, sort_keys=True)
-
-
-def _dosed(run: Run) -> Kind | None:
-    """Whether synthetic rows joined others in the run, and how."""
-    mix = run.manifest["mix"]
-    mode = (run.data.get("mix") or {}).get("mode", "augment")
-    if mode not in ("augment", "substitute") or not mix["added"]:
-        return None
-    return "substitute" if mode == "substitute" else "augment"

@@ -8,8 +8,7 @@ from typing import Any
 
 from experiments.report import words
 from experiments.report.document import Section
-from experiments.report.series import Series
-from metrics.estimates import over_seeds
+from experiments.report.series import Series, over_seeds
 from pages import Table
 
 __all__ = ["published", "published_section"]
@@ -31,7 +30,8 @@ def published_section(series: list[Series]) -> Section | None:
         series: All series of the report.
     """
     tables = [_study(each) for each in series if each.published in ("augmentation", "substitution")]
-    on_reddit = [each for each in series if any(run.tested_on == "reddit" for run in each.runs)]
+    empathy = [each for each in series if any(run.task == "empathy" for run in each.runs)]
+    on_reddit = [each for each in empathy if any(run.tested_on == "reddit" for run in each.runs)]
     if on_reddit:
         tables.append(_recogniser(on_reddit))
     if not tables:
@@ -56,7 +56,7 @@ def _study(series: Series) -> Table:
     rows = []
     for mechanism, metric, dose, value in known["rows"]:
         ours: dict[tuple[int, ...], tuple[str, str]] = {}  # runs -> line, score
-        for block in (block for block in series.blocks if block.mechanism == mechanism):
+        for block in (block for block in series.blocks if block.target == mechanism):
             for line in (line for line in block.lines.values() if dose in line.runs):
                 runs = tuple(id(run) for run in line.runs[dose].values())
                 ours[runs] = line.name, str(block.score(line.name, dose, metric))
@@ -74,11 +74,11 @@ def _recogniser(series: list[Series]) -> Table:
         label = f"{words.mechanism(mechanism)}, as published"
         rows.append([label, *(words.number(value, 3) for value in values), "not comparable: split, pre-training"])
         for each in series:
-            for block in (block for block in each.blocks if block.mechanism == mechanism):
+            for block in (block for block in each.blocks if block.target == mechanism):
                 line = next(iter(block.lines.values()))
                 runs = list(line.runs[line.doses[0]].values())
                 keys = [f"test/{mechanism}/{key}" for key in known["keys"]]
-                cells = [words.number(over_seeds([run.value(key) for run in runs]).value) for key in keys]
+                cells = [words.number(over_seeds(runs, key).value) for key in keys]
                 kind = block.base if not line.doses[0] else f"{line.name}, {each.dose(line.doses[0])}"
                 told = f"{words.mechanism(mechanism)}, ours: {each.title}, {kind}"
                 rows.append([told, *cells, f"published convention, test set {block.protocol['test set']}"])

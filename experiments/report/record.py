@@ -22,7 +22,9 @@ def caveats(experiments: list[Experiment]) -> list[str]:
     tested = sorted({run.tested_on for run in runs if run.task == "empathy"})
     if tested and "clinical" not in " ".join(tested):
         where = "the held-out Reddit split" if tested == ["reddit"] else f"held-out rows of {' and '.join(tested)}"
-        found.append(f"No clinical table was given: the tests are on {where}, not on clinical conversations.")
+        given = any(run.data.get("clinical") for run in runs if run.task == "empathy")
+        told = "The clinical table that was given doesn't test" if given else "No clinical table was given"
+        found.append(f"{told}: the tests are on {where}, not on clinical conversations.")
     elif any(each != "clinical" for each in tested):
         found.append("Some runs test on held-out rows that are not clinical; their numbers stand in tables apart.")
     limits = [(run.config.get("trainer") or {}).get("limit_train_batches") for run in runs]

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from datamodules.records import LEVELS, MECHANISMS
+from datamodules.records import MECHANISMS
 from errors import DataError
 from experiments.ledger import events
+from experiments.report.predictions import Predicted, read_levels, read_strategies
 from metrics.estimates import Estimate
 
-__all__ = ["Experiment", "Levels", "Run", "read_all"]
+__all__ = ["Experiment", "Kind", "Run", "read_all"]
 
+Kind = Literal["augment", "substitute"]
 _TASKS = {"EmpathyModule": "empathy", "StrategyClassifier": "strategy", "StrategyResponder": "responder"}
-
-
-@dataclass(frozen=True)
-class Levels:
-    """A run's predicted levels of one mechanism on its test rows, sorted by the rows' names. N rows.
-
-    Args:
-        names: The rows' names, source and id.
-        gold: int64[N].
-        predicted: int64[N].
-        confidence: float64[N], the probability given to the predicted level.
-        groups: int64[N], rows that belong together.
-    """
-
-    names: tuple[str, ...]
-    gold: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    groups: NDArray[np.int64]
 
 
 @dataclass
@@ -94,6 +73,24 @@ class Run:
         return [name for name in MECHANISMS if f"test/{name}/level_accuracy" in self.metrics]
 
     @property
+    def targets(self) -> list[str]:
+        """What is recognised and tested: mechanisms, or `strategy`; nothing of a responder."""
+        return ["strategy"] if self.task == "strategy" and "test/accuracy" in self.metrics else self.mechanisms
+
+    @staticmethod
+    def key(target: str, metric: str) -> str:
+        """A target's metric in `metrics.json`."""
+        return f"test/{metric}" if target == "strategy" else f"test/{target}/{metric}"
+
+    @property
+    def dosed(self) -> Kind | None:
+        """Whether synthetic rows joined others in the run, and how."""
+        mode = (self.data.get("mix") or {}).get("mode", "augment")
+        if mode not in ("augment", "substitute") or not (self.manifest.get("mix") or {}).get("added"):
+            return None
+        return "substitute" if mode == "substitute" else "augment"
+
+    @property
     def tested_on(self) -> str:
         """The sources of the test rows."""
         sources = self.manifest["splits"]["test"]["sources"]
@@ -110,6 +107,8 @@ class Run:
         entry = self.metrics[key]["protocol"]
         found = {"task": self.task, "test set": entry["split_hash"], "test rows": str(self.metrics[key]["n"])}
         found["metric variant"] = entry["metric_variant"]
+        if self.task == "empathy" and key.count("/") == 1:
+            found["mean over"] = " and ".join(self.mechanisms)
         if self.task != "empathy":
             found["label space"] = str(self.data.get("label_space", "categories"))
         return found
@@ -147,21 +146,16 @@ class Run:
                 if row.get("split", "test") == "test":
                     yield row
 
-    def levels(self, mechanism: str) -> Levels | None:
-        """The test rows that have a level of the mechanism; None where the run has no predictions of it."""
-        return self._levels.get(mechanism)
+    def predicted(self, target: str) -> Predicted | None:
+        """What was predicted of the test rows; None where the run has no predictions of the target."""
+        return self._predicted.get(target)
 
     @cached_property
-    def _levels(self) -> dict[str, Levels]:
-        found: dict[str, list[tuple[str, int, int, float, Any]]] = defaultdict(list)
-        for row in self.predictions():
-            name = f"{row['source']}:{row['id']}"
-            for mechanism, level in row["levels"].items():
-                gold = row["gold"]["levels"].get(mechanism)
-                if gold in LEVELS:
-                    confidence = row["probabilities"][mechanism][level]
-                    found[mechanism].append((name, gold, level, confidence, _group(name, row)))
-        return {mechanism: _table(rows) for mechanism, rows in found.items()}
+    def _predicted(self) -> dict[str, Predicted]:
+        if self.task == "empathy":
+            return read_levels(self.predictions())
+        found = read_strategies(self.predictions()) if self.task == "strategy" else None
+        return {} if found is None else {"strategy": found}
 
     def curve(self, key: str) -> tuple[list[float], list[float]]:
         """Steps and values of a key of `metrics.csv`."""
@@ -171,24 +165,6 @@ class Run:
         with file.open(encoding="utf-8", newline="") as lines:
             rows = [(float(row["step"]), float(row[key])) for row in csv.DictReader(lines) if row.get(key)]
         return [step for step, _ in rows], [value for _, value in rows]
-
-
-def _table(rows: list[tuple[str, int, int, float, Any]]) -> Levels:
-    rows.sort(key=lambda row: row[0])
-    names, gold, predicted, confidence, groups = zip(*rows, strict=True)
-    numbers: dict[Any, int] = {}
-    return Levels(
-        names=names,
-        gold=np.array(gold),
-        predicted=np.array(predicted),
-        confidence=np.array(confidence),
-        groups=np.array([numbers.setdefault(group, len(numbers)) for group in groups]),
-    )
-
-
-def _group(name: str, row: Mapping[str, Any]) -> Any:
-    """What the row must not be torn from; runs of before groups were recorded have the seeker post."""
-    return row.get("group", row.get("seeker_post", name))
 
 
 @dataclass
@@ -259,6 +235,8 @@ def _read_run(folder: Path, problems: list[str]) -> Run | None:
             json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
             for name in ("manifest", "metrics", "environment")
         ]
+        if not all(isinstance(part, dict) for part in (config, *parts)):
+            raise ValueError("config.yaml, manifest.json, metrics.json or environment.json holds no mapping")
     except (OSError, ValueError, yaml.YAMLError) as error:
         problems.append(f"{folder}: not readable ({str(error).splitlines()[0]})")
         return None
@@ -276,25 +254,32 @@ def _read_experiment(folder: Path, problems: list[str]) -> Experiment:
         grid = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
         with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
             rows = {row["point"]: row for row in csv.DictReader(file)}
+        if not isinstance(grid, dict) or "name" not in grid:
+            raise ValueError("experiment.yaml holds no grid with a name")
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
         problems.append(f"{folder}: not readable as an experiment ({str(error).splitlines()[0]})")
         return Experiment(folder.name, folder.name, [])
     runs = [run for point in rows if (run := _read_run(folder / "runs" / point, problems)) is not None]
     if not rows:
         problems.append(f"{folder}: no point is finished (results.csv has no row); run the experiment first")
+    factors = _factors(grid)
     return Experiment(
         name=str(grid["name"]),
         title=str(grid.get("title") or grid["name"]),
         runs=runs,
         factors={
-            point: {name: row[name] for name in grid.get("factors", ()) if name in row} | {"seed": row["seed"]}
-            for point, row in rows.items()
+            point: {column: value for column, value in row.items() if column in factors} for point, row in rows.items()
         },
         settings=dict(grid.get("report") or {}),
         options=dict(grid.get("set") or {}),
         missing=_missing(folder / "ledger.jsonl", set(rows)),
         protocol=str(grid.get("protocol") or ""),
     )
+
+
+def _factors(grid: Mapping[str, Any]) -> set[str]:
+    """What a grid varies, or the parameters that a sweep draws."""
+    return {"seed", *(grid.get("factors") or ()), *(name for values in grid.get("runs") or () for name in values)}
 
 
 def _missing(ledger: Path, done: set[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Points of a grid as lines over a dose, with everything that can be said of them.
 
-A **block** is one mechanism on one test set under one variant of the metrics: numbers of unlike protocol never share
-one. In a block a **line** (a generator) has a **dose** (rows added, share replaced) a point, and a run a seed there.
+A **block** is one target (a mechanism, or `strategy`) on one test set under one variant of the metrics: numbers of
+unlike protocol never share one. In a block a **line** (a generator) has a **dose** (rows added, share replaced) a
+point, and a run a seed there.
 """
 
 from __future__ import annotations
@@ -10,24 +11,37 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isnan, nan
+from math import inf, isclose, isnan, nan
 from typing import Literal
 
-import numpy as np
-
 from errors import DataError
-from experiments.report.runs import Experiment, Levels, Run
-from metrics.comparison import Bend, Difference, bend, condition, difference, estimate, level_samples, slope
-from metrics.estimates import Estimate, Matched, holm, mcnemar, over_seeds
+from experiments.report.predictions import RATIONALES, Predicted
+from experiments.report.runs import Experiment, Run
+from metrics.comparison import Bend, Difference, bend, condition, difference, estimate, slope
+from metrics.estimates import Estimate, Matched, holm, mcnemar, over_runs
 from metrics.levels import FloatArray
 
-__all__ = ["ALPHA", "Block", "Line", "Series", "unlike"]
+__all__ = ["ALPHA", "METRICS", "Block", "Line", "Series", "over_seeds", "unlike"]
 
 ALPHA = 0.05
 """A difference is shown where its corrected p-value is below."""
 
-SAMPLED = ("level_accuracy", "level_f1_macro", "level_f1_weighted", "level_kappa_quadratic")
-"""Scores that are counted anew from predictions, so that differences are paired."""
+METRICS = {"empathy": ["level_accuracy", "level_f1_macro"], "strategy": ["accuracy", "f1_macro"]}
+"""What a task's figures and answers are about where nothing else is asked for."""
+
+_BESIDE = ("accuracy_any", "top3_accuracy", "f1_weighted", "preference_bias", "calibration_error")
+"""Scores of strategies that the tables show without a difference."""
+
+_SHARES = ("level_", "rationale_", "accuracy", "f1_", "top3")
+_HUNDREDS = ("bleu", "rouge", "distinct", "obedience", "agreement", "repetition")
+
+
+def over_seeds(runs: Iterable[Run], key: str) -> Estimate:
+    """Mean of a score that isn't drawn anew, with its interval over test rows and seeds; of one run its own."""
+    metric = key.rpartition("/")[2]
+    lowest = -1.0 if "kappa" in metric else 0.0
+    highest = 100.0 if metric.startswith(_HUNDREDS) else 1.0 if metric.startswith(_SHARES) else inf
+    return over_runs([run.estimate(key) for run in runs if not isnan(run.value(key))], lowest, highest)
 
 
 @dataclass
@@ -58,14 +72,14 @@ class Block:
     """What stands in one table.
 
     Args:
-        mechanism: The mechanism.
+        target: The mechanism, or `strategy`.
         protocol: What its numbers have in common.
         lines: The lines, by name.
         resamples: Draws of the bootstrap.
         base: Name of the condition of dose 0.
     """
 
-    mechanism: str
+    target: str
     protocol: dict[str, str]
     lines: dict[str, Line]
     resamples: int
@@ -74,25 +88,32 @@ class Block:
 
     @cached_property
     def _samples(self) -> dict[int, dict[str, FloatArray]]:
-        """A run's identity -> metric -> samples, all from the same draws of the test rows."""
+        """A run's identity -> metric -> samples, all from the same draws of the test rows.
+
+        A metric is left out where the predictions don't give the score that the run recorded.
+        """
         found: dict[int, dict[str, FloatArray]] = {}
-        first: tuple[Run, Levels] | None = None
+        first: tuple[Run, Predicted] | None = None
         for run in self.all_runs():
-            levels = run.levels(self.mechanism)
-            if levels is None or id(run) in found:
+            predicted = run.predicted(self.target)
+            if predicted is None or id(run) in found:
                 continue
-            first = first or (run, levels)
-            if levels.names != first[1].names or not np.array_equal(levels.gold, first[1].gold):
+            first = first or (run, predicted)
+            if not predicted.same_rows(first[1]):
                 folders = f"{run.folder} and {first[0].folder}"
                 told = "metrics.json name the same test set, predictions.jsonl hold unlike rows; predict again"
                 raise DataError([f"{folders}: {told}"])
-            found[id(run)] = level_samples(levels.predicted, levels.gold, first[1].groups, self.resamples)
+            found[id(run)] = {
+                metric: samples
+                for metric, samples in predicted.draw(self.resamples).items()
+                if isclose(samples[0], run.value(run.key(self.target, metric)), rel_tol=0, abs_tol=1e-9)
+            }
         return found
 
     def samples(self, line: str, dose: float, metric: str) -> dict[int, FloatArray]:
-        """Seed -> samples of a condition; empty where a run of it has no predictions."""
+        """Seed -> samples of a condition; empty where a run of it has none."""
         runs = self.lines[line].runs[dose]
-        known = metric in SAMPLED and all(id(run) in self._samples for run in runs.values())
+        known = all(metric in self._samples.get(id(run), {}) for run in runs.values())
         return {seed: self._samples[id(run)][metric] for seed, run in runs.items()} if known else {}
 
     def score(self, line: str, dose: float, metric: str) -> Estimate:
@@ -100,12 +121,12 @@ class Block:
         runs = self.lines[line].runs[dose]
         if samples := self.samples(line, dose, metric):
             return estimate(condition(samples), len(runs))
-        return over_seeds([run.value(f"test/{self.mechanism}/{metric}") for run in runs.values()])
+        return over_seeds(runs.values(), Run.key(self.target, metric))
 
     def gain(self, line: str, dose: float, metric: str) -> Difference:
         """A dose against the lowest, paired."""
         start = self.lines[line].start
-        if dose == start or metric not in SAMPLED:
+        if dose == start:
             return Difference(nan, nan, nan, 0, nan, nan)
         return difference(self.samples(line, dose, metric), self.samples(line, start, metric))
 
@@ -128,10 +149,9 @@ class Block:
         runs, start = self.lines[line].runs, self.lines[line].start
         found = {}
         for seed in sorted(set(runs[start]) & set(runs[dose])):
-            one, other = (runs[each][seed].levels(self.mechanism) for each in (dose, start))
+            one, other = (runs[each][seed].predicted(self.target) for each in (dose, start))
             if one is not None and other is not None:
-                right = [(each.predicted == each.gold).tolist() for each in (one, other)]
-                found[seed] = mcnemar(*right)
+                found[seed] = mcnemar(one.right.tolist(), other.right.tolist())
         return found
 
     def all_runs(self) -> Iterator[Run]:
@@ -161,7 +181,7 @@ class Series:
         experiment: Where they come from.
         title: What varies.
         x_label: The dose, with its unit.
-        metrics: The scores to show; the last is the one that the answer is about.
+        metrics: The scores of the figure; macro-F1, or else the first, is the one that the answer is about.
         blocks: A panel each.
         kind: `augment` and `substitute` have a dose; `conditions` are settings (dose 1) against the first one (dose 0).
         published: Name of the published experiment to print beside.
@@ -175,20 +195,33 @@ class Series:
     kind: Literal["augment", "substitute", "conditions"] = "augment"
     published: str = ""
 
-    @property
-    def base(self) -> str:
-        """Name of the condition that the others are compared with."""
-        if any(line.start for block in self.blocks for line in block.lines.values()):
+    def base(self, *blocks: Block) -> str:
+        """Name of the condition that the others are compared with, in these blocks or in all."""
+        chosen = blocks or [block for block in self.blocks if any(block.comparisons())]
+        if any(line.start for block in chosen for line in block.lines.values()):
             return "the lowest dose"
-        return self.blocks[0].base
+        names = {block.base for block in chosen}
+        return names.pop() if len(names) == 1 else "the first setting of each panel"
 
     @property
     def subject(self) -> str:
         """What is compared with the base, in the plural."""
         if self.kind == "conditions":
             return "other settings"
-        synthetic = all(run.manifest["mix"]["added"] for block in self.blocks for run in block.dosed_runs())
-        return "synthetic rows" if synthetic else "larger doses"
+        alone = all(not line.start for block in self.blocks for line in block.lines.values())
+        added = all(run.dosed for block in self.blocks for run in block.dosed_runs())
+        return "synthetic rows" if alone and added else "larger doses"
+
+    @property
+    def compared(self) -> list[str]:
+        """The scores whose differences are tested: those of the figure, and of rationales in any case."""
+        rationales = RATIONALES if any(block.target != "strategy" for block in self.blocks) else ()
+        return list(dict.fromkeys([*self.metrics, *rationales]))
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The scores that the tables show beside."""
+        return _BESIDE if any(block.target == "strategy" for block in self.blocks) else ()
 
     def dose(self, dose: float) -> str:
         """A dose in words."""
@@ -209,7 +242,7 @@ class Series:
     @property
     def main(self) -> str:
         """The metric that the answer is about: macro-F1 where it is shown."""
-        return "level_f1_macro" if "level_f1_macro" in self.metrics else self.metrics[0]
+        return next((metric for metric in self.metrics if metric in ("level_f1_macro", "f1_macro")), self.metrics[0])
 
     def tests(self, metric: str) -> int:
         """How many comparisons a metric's p-values are corrected for."""
@@ -217,7 +250,7 @@ class Series:
 
     def correct(self) -> None:
         """Holm's correction over all comparisons of the grid, for each metric apart."""
-        for metric in self.metrics:
+        for metric in self.compared:
             found = [
                 (block, line, dose, block.gain(line, dose, metric).p)
                 for block in self.blocks

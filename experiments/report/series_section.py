@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from math import isnan
+from collections.abc import Iterator
+from math import isnan, nan
 from statistics import median
 
 from experiments.report import words
 from experiments.report.document import Picture, Section
 from experiments.report.figures import Curve, doses
+from experiments.report.published import published
+from experiments.report.runs import Run
 from experiments.report.series import ALPHA, Block, Series, unlike
 from metrics.estimates import detectable_difference
 from pages import Table
@@ -30,7 +33,8 @@ def series_section(series: Series, number: int) -> Section:
     section.text.append(
         "Scores are means over seeds; intervals (95 %) draw whole groups of test rows and whole seeds anew. "
         "With one seed they say nothing of training anew, with two or three they are rough. Differences "
-        "are paired by rows and seeds; p is Holm-corrected over all of a metric's comparisons here."
+        "are paired by rows and seeds; p is Holm-corrected over all of a metric's comparisons here. "
+        + words.CLOSED_FORM
     )
     if series.experiment.missing:
         reasons: dict[str, list[str]] = defaultdict(list)
@@ -41,7 +45,7 @@ def series_section(series: Series, number: int) -> Section:
     if series.kind != "conditions" and any(len(line.doses) > 1 for b in series.blocks for line in b.lines.values()):
         section.blocks.append(_figure(series, number))
     for block in series.blocks:
-        section.blocks.append(_scores(series, block))
+        section.blocks += _scores(series, block)
     if series.kind != "conditions":
         section.blocks.append(_trends(series))
     section.blocks += [_power(series), _matched(series)]
@@ -51,8 +55,8 @@ def series_section(series: Series, number: int) -> Section:
 
 def panel_name(series: Series, block: Block) -> str:
     """A block's name, with its test set where several blocks are of one mechanism."""
-    several = sum(each.mechanism == block.mechanism for each in series.blocks) > 1
-    return words.mechanism(block.mechanism) + (f" (test set {block.protocol['test set']})" if several else "")
+    several = sum(each.target == block.target for each in series.blocks) > 1
+    return words.mechanism(block.target) + (f" (test set {block.protocol['test set']})" if several else "")
 
 
 def _figure(series: Series, number: int) -> Picture:
@@ -77,37 +81,51 @@ def _figure(series: Series, number: int) -> Picture:
     )
 
 
-def _scores(series: Series, block: Block) -> Table:
-    shown = list(dict.fromkeys([*series.metrics, "rationale_f1"]))
-    shown = [metric for metric in shown if _known(block, metric)]
+def _scores(series: Series, block: Block) -> Iterator[Table]:
+    """A block's scores, those of rationales and those without a difference in tables of their own."""
+    title = panel_name(series, block).capitalize()
+    note = f"Test set {block.protocol['test set']}; {block.protocol['metric variant']}."
+    if any(block.comparisons()):
+        note += f" Differences are from {series.base(block)}."
+    frequent = "The trivial baseline gives every row the most frequent label."
+    everything = "The trivial baseline calls everything rationale."
+    of_rationales = [metric for metric in series.compared if metric.startswith("rationale")]
+    of_labels = [metric for metric in series.compared if metric not in of_rationales]
+    parts = [("", of_labels, frequent), (": rationales", of_rationales, everything)]
+    for suffix, metrics, trivial in [*parts, (": further scores", series.beside, frequent)]:
+        if shown := [metric for metric in metrics if _known(block, metric)]:
+            rows = [*_rows(series, block, shown), _trivial(series, block, shown)]
+            beside = _published(block, shown)
+            rows += beside
+            told = f" As published: {published()['classifier']['note']}" if beside else ""
+            yield Table(f"{title}{suffix}", _columns(series, shown), rows, f"{note} {trivial}{told}")
+
+
+def _columns(series: Series, shown: list[str]) -> list[str]:
     columns = ["", "seeds"]
     for metric in shown:
-        columns += [words.metric(metric), "difference", "p"] if metric in series.metrics else [words.metric(metric)]
-    rows, told = [], set()
+        columns += [words.metric(metric), *(["difference", "p"] if metric in series.compared else [])]
+    return columns
+
+
+def _rows(series: Series, block: Block, shown: list[str]) -> Iterator[list[str]]:
+    """A row a condition; base runs that lines share stand once."""
+    told = set()
     for line in block.lines.values():
         for dose in line.doses:
+            label = series.condition(line, dose)
             if dose == 0:
-                label = block.base
                 key = tuple(sorted(id(run) for run in line.runs[0].values()))
                 if key in told:
                     continue
                 told.add(key)
-                if len({id(run) for each in block.lines.values() for run in each.runs.get(0, {}).values()}) > len(key):
-                    label = f"{line.name}, {block.base}"
-            else:
-                label = series.condition(line, dose)
-            rows.append([label, str(len(line.runs[dose])), *_cells(series, block, line.name, dose, shown)])
-    return Table(
-        panel_name(series, block).capitalize(),
-        columns,
-        [*rows, _trivial(series, block, shown)],
-        f"Test set {block.protocol['test set']}; {block.protocol['metric variant']}. Differences are from "
-        f"{series.base}. The trivial baseline gives every row the most frequent level, or calls everything rationale.",
-    )
+                every = {id(run) for each in block.lines.values() for run in each.runs.get(0, {}).values()}
+                label = f"{line.name}, {block.base}" if len(every) > len(key) else block.base
+            yield [label, str(len(line.runs[dose])), *_cells(series, block, line.name, dose, shown)]
 
 
 def _known(block: Block, metric: str) -> bool:
-    key = f"test/{block.mechanism}/{metric}"
+    key = Run.key(block.target, metric)
     return all(key in run.metrics for run in block.all_runs())
 
 
@@ -115,9 +133,9 @@ def _cells(series: Series, block: Block, line: str, dose: float, shown: list[str
     cells = []
     for metric in shown:
         cells.append(str(block.score(line, dose, metric)))
-        if metric in series.metrics:
+        if metric in series.compared:
             cells.append(words.gain(block.gain(line, dose, metric)))
-            cells.append(words.p_value(block.holm.get((metric, line, dose), float("nan"))))
+            cells.append(words.p_value(block.holm.get((metric, line, dose), nan)))
     return cells
 
 
@@ -126,9 +144,20 @@ def _trivial(series: Series, block: Block, shown: list[str]) -> list[str]:
     run = next(iter(line.runs[line.doses[0]].values()))
     cells = ["trivial baseline", ""]
     for metric in shown:
-        key = f"test/{block.mechanism}/{metric}"
-        cells += [words.number(run.trivial(key)), *(["–", "–"] if metric in series.metrics else [])]
+        trivial = words.number(run.trivial(Run.key(block.target, metric)))
+        cells += [trivial, *(["–", "–"] if metric in series.compared else [])]
     return cells
+
+
+def _published(block: Block, shown: list[str]) -> list[list[str]]:
+    """Study B's classifier beside runs that do its task: categories of the next turn, by its scheme."""
+    alike = block.protocol.get("label space") == "categories" and all(
+        run.model.get("target", "next") == "next" and run.data.get("scheme") is None for run in block.all_runs()
+    )
+    if block.target != "strategy" or "accuracy" not in shown or not alike:
+        return []
+    cells = [words.number(published()["classifier"]["accuracy"], 2) if key == "accuracy" else "–" for key in shown]
+    return [["study B, as published", "", *(each for cell in cells for each in (cell, "–", "–"))]]
 
 
 def _trends(series: Series) -> Table:
@@ -163,15 +192,16 @@ def _power(series: Series) -> Table:
     """What this test set can show."""
     rows = []
     for block in series.blocks:
-        for metric in series.metrics:
+        for metric in series.compared:
             errors = [block.gain(line, dose, metric).error for line, dose in block.comparisons()]
-            errors = [error for error in errors if not isnan(error)]
-            if errors:
+            if any(not isnan(error) for error in errors):
+                # Models that predict alike vary with no row: they say nothing of what could be found.
+                error = median([error for error in errors if error > 0] or [nan])
                 run = next(block.all_runs())
-                count = run.metrics[f"test/{block.mechanism}/{metric}"]["n"]
+                count = run.metrics[Run.key(block.target, metric)]["n"]
                 seeds = max(len(runs) for line in block.lines.values() for runs in line.runs.values())
-                least = words.number(detectable_difference(median(errors)))
-                first = words.number(detectable_difference(median(errors), level=1 - ALPHA / series.tests(metric)))
+                least = words.number(detectable_difference(error))
+                first = words.number(detectable_difference(error, level=1 - ALPHA / series.tests(metric)))
                 rows.append([panel_name(series, block), words.metric(metric), str(count), str(seeds), least, first])
     return Table(
         "What this test set can show",
@@ -195,8 +225,8 @@ def _matched(series: Series) -> Table:
                 cells = [str(seed), str(found.only_one), str(found.only_other), words.p_value(found.p)]
                 rows.append([f"{panel_name(series, block)}, {told}", *cells])
     return Table(
-        f"McNemar's test against {series.base}, run by run",
+        f"McNemar's test against {series.base()}, run by run",
         ["", "seed", "right here alone", "right there alone", "p"],
         rows,
-        "Exact, over the levels of single rows, not corrected; rows of one group count as independent here.",
+        "Exact, over single rows' labels, not corrected; rows of one group count as independent here.",
     )

@@ -8,7 +8,7 @@ from math import isnan
 from metrics.comparison import Difference
 from metrics.estimates import Estimate
 
-__all__ = ["apart", "gain", "mechanism", "metric", "number", "p_value", "seeds", "signed"]
+__all__ = ["CLOSED_FORM", "apart", "gain", "mechanism", "metric", "number", "p_value", "seeds", "signed"]
 
 _METRICS = {
     "level_accuracy": "accuracy",
@@ -26,6 +26,14 @@ _METRICS = {
     "rouge_l": "ROUGE-L",
     "distinct_2": "distinct-2",
 }
+
+
+CLOSED_FORM = (
+    "A score that predictions.jsonl can't give again has its run's own interval with one seed; with several a normal "
+    "one, whose squared standard error is the mean of the runs' variances over test rows plus the variance between "
+    "seeds over their number; and none where its runs have none."
+)
+"""How intervals are made that aren't drawn."""
 
 
 def metric(key: str) -> str:
