@@ -11,8 +11,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from audit.rows import PROMPT_SOURCES, file_digest
+from audit.rows import file_digest
 from datamodules.files import replacing_path, write_json
+from datamodules.sources.cells import PROMPT_SOURCES
 from datamodules.sources.formats import raw_rows
 from errors import DataError, UserError
 

@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.records import LEVELS, MECHANISMS, Pair, Source
+from datamodules.sources.cells import PROMPT_SOURCES
 from datamodules.sources.epitome import FILES, read_epitome
 from datamodules.sources.formats import raw_rows
 from datamodules.sources.table import Columns, read_rows
 from datamodules.splits import group_rows
 from errors import DataError
 
-__all__ = ["PROMPT_SOURCES", "RowSet", "file_digest", "read_set", "sample_rows"]
-
-PROMPT_SOURCES = "prompt_sources"
-"""Optional field of a synthetic row: the sources of the rows that its prompts held, such as ["clinical"]."""
+__all__ = ["RowSet", "file_digest", "read_set", "sample_rows"]
 
 
 @dataclass

@@ -76,6 +76,8 @@ def test_the_prompt_written_out():
         ("**Verdict:** 0", "tie"),
         ("Verdict: 1? No.\nVERDICT: 2", "first"),
         ("Verdict: 10", None),
+        ('Then write "Verdict: 1", "Verdict: 2", or "Verdict: 0" if there is no difference.', None),
+        ("Verdict: 1 seems right at first, but", None),
         ("Reply 1 is better", None),
         ("<think>Verdict: 1?</think>Verdict: 2", "first"),
         ("<think>At first sight verdict: 1, but", None),

@@ -97,6 +97,7 @@ def test_nothing_that_names_a_system_reaches_the_page(server):
         ("api/judge", {"rater": "anna", "place": 0, "choice": 1.0, "seconds": 1}, 400, "choice is 1, 2 or 0"),
         ("api/judge", {"rater": "anna", "place": 0, "choice": 1, "seconds": float("nan")}, 400, "seconds is a number"),
         ("api/judge", {"rater": "anna", "place": 0, "choice": 1, "seconds": "1"}, 400, "seconds is a number"),
+        ("api/judge", {"rater": "anna", "place": 0, "choice": 1, "seconds": 10**400}, 400, "seconds is a number"),
         ("api/judge", {"rater": ["anna"], "place": 0, "choice": 1, "seconds": 1}, 400, "no such rater"),
         ("api/view?rater=ben", None, 400, "no such rater"),
         ("api/view?rater=anna&place=7", None, 400, "from 0 to 5"),

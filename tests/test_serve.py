@@ -161,6 +161,7 @@ SECRET = "nobody must read this in a log"
         ("score", {"pairs": [{**pair(), "level": 2}]}, 422, "pairs.0.level: Extra inputs are not permitted"),
         ("score", '{"pairs": [', 422, "the body is not JSON: Expecting value at character 12"),
         ("score", "I feel low.", 422, "the body is not JSON: Expecting value at character 1"),
+        ("score", "[" * 100_000, 422, "the body is not JSON in UTF-8, or is nested too deep"),
         ("score", '{"pairs": [{"seeker_post": "", "response_post": "\\ud800"}]}', 422, "pairs.0.response_post: "),
         ("score", " " * 1_000_001, 413, "the body is larger than 1000000 bytes; send fewer or shorter texts"),
         ("respond", {"turns": [seeker("")]}, 422, "turns.0.text: String should have at least 1 character"),

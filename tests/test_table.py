@@ -281,8 +281,8 @@ def test_json_lines_that_are_no_rows(tmp_path):
         "must hold one whole object",
         "bad.jsonl, row 3 (line 4): not a JSON object; each line must hold one",
         "bad.jsonl, row 4 (line 5): not JSON (a NUL byte); each line must hold one whole object",
-        "bad.jsonl, row 5 (line 6): no column 'seeker_post', 'response_post'; its columns are 'turns': name "
-        "yours in the config",
+        "bad.jsonl, row 5 (line 6): no column 'seeker_post', 'response_post'; its columns are 'turns'; name "
+        "yours by the options for columns",
         "bad.jsonl, row 6 (line 7): not usable JSON: nested too deep, or a number of too many digits",
         "bad.jsonl, row 7 (line 8): not usable JSON: nested too deep, or a number of too many digits",
     ]
@@ -290,10 +290,18 @@ def test_json_lines_that_are_no_rows(tmp_path):
 
 def test_missing_columns_are_named_beside_those_there_are(tmp_path):
     rows = [{"id": "a", "seeker": "Hello.", "response_post": "Oh."}]
-    message = "no column 'seeker_post'; its columns are 'id', 'seeker', 'response_post': name yours in the config"
+    there = "its columns are 'id', 'seeker', 'response_post'"
+    message = f"no column 'seeker_post'; {there}; name yours by the options for columns"
     assert problems(write_csv(tmp_path / "a.csv", rows)) == [f"a.csv: {message}"]
     assert problems(write_parquet(tmp_path / "a.parquet", rows)) == [f"a.parquet: {message}"]
     assert problems(write_jsonl(tmp_path / "a.jsonl", rows)) == [f"a.jsonl, row 1: {message}"]
+
+
+def test_a_clinical_table_without_a_header_is_not_quoted(tmp_path):
+    (tmp_path / "a.csv").write_text("1,I lost my job,Oh\n2,b,c\n")
+    (problem,) = problems(tmp_path / "a.csv", source="clinical")
+    assert problem.startswith("a.csv: no column 'seeker_post', 'response_post'; it has 3 columns, not shown")
+    assert "job" not in problem
 
 
 def test_columns_named_in_the_config_must_be_there(tmp_path):

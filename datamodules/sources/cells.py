@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from datamodules.records import Span
+from datamodules.records import SOURCES, Source, Span
 
-__all__ = ["CellError", "parse_level", "parse_name", "parse_object", "parse_rationales", "parse_text"]
+__all__ = [
+    "PROMPT_SOURCES",
+    "CellError",
+    "parse_level",
+    "parse_name",
+    "parse_object",
+    "parse_rationales",
+    "parse_text",
+    "row_source",
+    "source_of",
+]
+
+PROMPT_SOURCES = "prompt_sources"
+"""Optional field of a synthetic row: the sources of the rows that its prompts held, such as ["clinical"]."""
 
 _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,9}(\.0*)?\s*")
 
@@ -30,6 +44,19 @@ def parse_text(cell: Any) -> str:
     if any("\ud800" <= char <= "\udfff" for char in cell):
         raise CellError("has half of a surrogate pair (a broken character); write the text anew")
     return cell
+
+
+def source_of(said: Any, otherwise: Source = "clinical") -> Source:
+    """Where a row comes from: `otherwise` where it doesn't say, clinical where what it says isn't understood."""
+    if _is_missing(said) or said == "":
+        return otherwise
+    return next((source for source in SOURCES if source == said), "clinical")
+
+
+def row_source(cells: Mapping[str, Any], otherwise: Source) -> Source:
+    """Where a row's words come from: see `source_of`; clinical as well where its prompts held clinical rows."""
+    made_from = cells.get(PROMPT_SOURCES)
+    return "clinical" if "clinical" in str(made_from) else source_of(cells.get("source"), otherwise)
 
 
 def parse_name(cell: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from datamodules.dialogues import STRATEGIES, Dialogue, Turn, canonical_strategy, from_pair, turn_problems
 from datamodules.records import MECHANISMS, Source
-from datamodules.sources.cells import CellError, parse_level, parse_name, parse_object, parse_text
+from datamodules.sources.cells import CellError, parse_level, parse_name, parse_object, parse_text, row_source
 from datamodules.sources.formats import RawRow, raw_rows
 from datamodules.sources.report import SourceReport, sha256_of
 from datamodules.sources.table import Columns, read_table
@@ -53,7 +53,7 @@ def read_dialogues(path: Path, source: Source, categories: Collection[str] = ())
     parser = _Parser(path, source, categories, report)
     dialogues: list[Dialogue] = []
     known: dict[bytes, Dialogue] = {}
-    for dialogue in parser.dialogues():
+    for _, dialogue in parser.rows():
         first = known.setdefault(_identity(dialogue), dialogue) if dialogue.group else dialogue
         if first is dialogue:
             dialogues.append(dialogue)
@@ -79,6 +79,8 @@ def iterate_dialogues(
 ) -> Iterator[Dialogue]:
     """Streams rows; ids may repeat. Of the rows of one dialogue the first counts.
 
+    A row that says it is clinical, or that its prompts held clinical rows, is clinical whatever the file is said to be.
+
     Args:
         path: A table of rows with `turns` or of pairs.
         source: See `read_dialogues`.
@@ -90,7 +92,9 @@ def iterate_dialogues(
     """
     parser = _Parser(path, source, categories, report or SourceReport(str(path), ""))
     seen: set[bytes] = set()
-    for dialogue in parser.dialogues():
+    for row, dialogue in parser.rows():
+        if row_source(row.cells, source) == "clinical":
+            dialogue.source = "clinical"
         if dialogue.group:
             before = len(seen)
             seen.add(_identity(dialogue))
@@ -114,11 +118,11 @@ class _Parser:
         self.quote = source != "clinical"
         self.problems: list[str] = []
 
-    def dialogues(self) -> Iterator[Dialogue]:
+    def rows(self) -> Iterator[tuple[RawRow, Dialogue]]:
         """The rows that can be used and aren't empty."""
         for row in raw_rows(self.path):
             if dialogue := self._dialogue(row):
-                yield dialogue
+                yield row, dialogue
 
     def _dialogue(self, row: RawRow) -> Dialogue | None:
         self.report.rows += 1

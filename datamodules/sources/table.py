@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["Columns", "check_table", "read_rows", "read_table"]
 
 _POSTS = ("seeker_post", "response_post")
 _NAMES = ("id", "group", "generator")
+_IDENTIFIER = re.compile(r"[^\W\d][\w.-]{0,39}")
 _Parsed = TypeVar("_Parsed")
 
 
@@ -283,6 +285,7 @@ class _Parser:
 
     def _no_column(self, missing: Sequence[str], names: Sequence[str]) -> str:
         """Names the columns there are; of a clinical table's not those that look like text: it may lack its header."""
-        shown = [f"'{name:.60}'" if self.quote or len(name) <= 30 else "(a long name)" for name in names[:30]]
-        there = ", ".join(shown) or "none"
-        return f"no column {', '.join(map(repr, missing))}; its columns are {there}: name yours in the config"
+        there = "its columns are " + (", ".join(f"'{name:.60}'" for name in names[:30]) or "none")
+        if not self.quote and not all(map(_IDENTIFIER.fullmatch, names)):
+            there = f"it has {len(names)} columns, not shown: without a header they would be a row"
+        return f"no column {', '.join(map(repr, missing))}; {there}; name yours by the options for columns"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.records import Source
-from datamodules.sources.cells import CellError, parse_name, parse_text
+from datamodules.sources.cells import CellError, parse_name, parse_text, row_source
 from datamodules.sources.formats import raw_rows
 from errors import DataError
-from experiments.pairwise.study import Turn, source_of
+from experiments.pairwise.study import Turn
 
 __all__ = ["Context", "read_contexts", "read_responses"]
 
@@ -133,16 +133,10 @@ def _rows(path: Path, source: Source) -> dict[str, tuple[Source, list[Turn]]]:
         elif name in dialogues:
             problems.append(f"{row.where(path)}: the id stands in an earlier row too; give each row its own")
         else:
-            dialogues[name] = (_source(row.cells, source), turns)
+            dialogues[name] = (row_source(row.cells, source), turns)
     if problems:
         raise DataError(problems)
     return dialogues
-
-
-def _source(cells: dict[str, Any], otherwise: Source) -> Source:
-    """What the row says it is; rows that were made from clinical text may hold some of it."""
-    made_from = cells.get("prompt_sources") or ()
-    return "clinical" if "clinical" in made_from else source_of(cells.get("source"), otherwise)
 
 
 def _turns(cells: dict[str, Any]) -> list[Turn] | None:

@@ -44,7 +44,7 @@ _TASK = """\
 Reason in one or two sentences. Then write a last line with the verdict alone: "Verdict: 1", "Verdict: 2", or \
 "Verdict: 0" if there is no difference."""
 
-_VERDICT = re.compile(r"verdict\W*([012])\b", re.IGNORECASE)
+_VERDICT = re.compile(r"^\W*verdict\W*([012])\W*$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def messages(task: Task, left: Side, question: str) -> list[dict[str, str]]:
 
 
 def read_verdict(answer: str, left: Side) -> Choice | None:
-    """The last verdict in an answer, its thinking aside; None where there is none."""
+    """The last line of an answer that is a verdict alone, its thinking aside; None where there is none."""
     found = _VERDICT.findall(without_thinking(answer) or "")
     choices: tuple[Choice, Choice, Choice] = ("tie", left, other_side(left))
     return choices[int(found[-1])] if found else None
@@ -152,7 +152,7 @@ async def _verdict(
             target={"replies": [getattr(task, left), getattr(task, other_side(left))]},
             sources=frozenset({task.source}),
         )
-        choice = read_verdict(answer.text, left) if answer else None
+        choice = read_verdict(answer.text, left) if answer and answer.finish not in ENDS else None
         if choice or answer is None:
             break
     return choice, answer

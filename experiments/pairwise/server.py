@@ -13,7 +13,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +26,7 @@ __all__ = ["RatingServer"]
 _HOSTS = (HOST, "localhost")
 _FOREIGN = "this page answers to 127.0.0.1 and localhost alone"
 _LARGEST_BODY = 10_000
+_LONGEST = 10**6
 _PAGE = Path(__file__).with_name("page.html")
 
 
@@ -105,8 +105,8 @@ class RatingServer(ThreadingHTTPServer):
         choices: list[Choice] = ["tie", left, other_side(left)]
         if type(choice) is not int or choice not in (0, 1, 2):
             raise UserError("choice is 1, 2 or 0")
-        if type(seconds) not in (int, float) or not isfinite(seconds) or seconds < 0:
-            raise UserError("seconds is a number, 0 or more")
+        if type(seconds) not in (int, float) or not 0 <= seconds < _LONGEST:
+            raise UserError(f"seconds is a number from 0 to {_LONGEST}")
         at = datetime.now(UTC).isoformat(timespec="seconds")
         ratings.add(Judgement(task.id, ratings.rater, choices[choice], left, round(seconds, 1), at))
         return self.view(rater)
@@ -140,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif address.path == "/api/view":
             asked = {name: values[0] for name, values in parse_qs(address.query).items()}
             place = asked.get("place", "")
-            self._answer(self.server.view, asked.get("rater"), int(place) if place.isdecimal() else None)
+            number = int(place) if place.isdecimal() and len(place) < 10 else None
+            self._answer(self.server.view, asked.get("rater"), number)
         else:
             self._fail(HTTPStatus.NOT_FOUND, "no such page")
 

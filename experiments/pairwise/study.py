@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from datamodules.records import SOURCES, Source
+from datamodules.records import Source
+from datamodules.sources.cells import source_of
 from datamodules.splits import seeded_key
 from errors import DataError, UserError
 
@@ -35,7 +36,6 @@ __all__ = [
     "open_key",
     "other_side",
     "rater_name",
-    "source_of",
 ]
 
 Side = Literal["first", "second"]
@@ -199,11 +199,6 @@ class Study:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)  # what a crash cut off
         return Ratings(path, self.tasks)
-
-
-def source_of(said: object, otherwise: Source = "clinical") -> Source:
-    """The source that a row or a task names; `otherwise` where it names none that is known."""
-    return next((source for source in SOURCES if source == said), otherwise)
 
 
 def other_side(side: Side) -> Side:

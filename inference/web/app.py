@@ -151,6 +151,10 @@ def _tell_failures(app: FastAPI) -> None:
     async def invalid(_: Any, error: RequestValidationError) -> Response:
         return _refused(422, "; ".join(map(_problem, error.errors()[:5])))
 
+    @app.exception_handler(400)
+    async def unread(_: Any, error: Exception) -> Response:
+        return _refused(422, "the body is not JSON in UTF-8, or is nested too deep")
+
     @app.exception_handler(Exception)
     async def failed(_: Any, error: Exception) -> Response:
         return _refused(500, _FAILURES[500])
