@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import subprocess
@@ -19,6 +20,7 @@ from lightning.pytorch.callbacks import Callback
 
 from callbacks.curve import CurveLogger
 from datamodules.files import replacing, write_json
+from lightning_modules.checkpoints import run_of
 from lightning_modules.evaluation_record import EvaluationRecord, Stage
 
 __all__ = ["RunRecord", "environment"]
@@ -79,6 +81,8 @@ class RunRecord(Callback):
         self._recorded = True
         data = trainer.datamodule  # type: ignore[attr-defined]
         _warn_of_losses(data.manifest)
+        if stage in ("validate", "test"):
+            _warn_of_trained_rows(data.manifest, self.protocol.get("checkpoint"), stage)
         config = self.folder / "config.yaml"
         if stage == "predict" and config.is_file():
             return  # the folder is that of the run that trained the model
@@ -123,6 +127,24 @@ class RunRecord(Callback):
             with replacing(self.folder / name) as file:
                 file.write(content)
         self.table = found.table
+
+
+def _warn_of_trained_rows(manifest: Mapping[str, Any], checkpoint: str | int | None, stage: str) -> None:
+    """One line where the rows aren't those that the checkpoint's run held out, and their source trained it."""
+    run = run_of(Path(str(checkpoint))) if checkpoint else None
+    trained = run / "manifest.json" if run else None
+    if trained is None or not trained.is_file():
+        return
+    split = "test" if stage == "test" else "validation"
+    theirs, ours = json.loads(trained.read_text(encoding="utf-8"))["splits"], manifest["splits"]
+    if theirs[split]["ids_sha256"] == ours[split]["ids_sha256"]:
+        return
+    if both := sorted(set(theirs["train"]["sources"]) & set(ours[split]["sources"])):
+        print(
+            f"note: these {split} rows aren't those that {run} held out, and {', '.join(both)} rows trained it: "
+            "what it was trained on may be among them",
+            file=sys.stderr,
+        )
 
 
 def _warn_of_losses(manifest: Mapping[str, Any]) -> None:

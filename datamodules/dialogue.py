@@ -48,8 +48,8 @@ class DialogueDataModule(SplitLoaders):
 
     A row is a supporter turn, its label what the scheme makes of its strategy; Reddit pairs are dialogues of two turns.
     Which rows do what: the source that `test_on` names has a test share; clinical rows test as a whole where other
-    sources train. Validation rows are a share of every source that trains. Synthetic rows only train, unless they are
-    the only source or `test_on: synthetic` asks for it.
+    sources train and `test_on` names them or `all`, and train otherwise. Validation rows are a share of every source
+    that trains. Synthetic rows only train, unless they are the only source or `test_on: synthetic` asks for it.
 
     Args:
         esconv: Files of ESConv: ESConv.json, FailedESConv.json, the hub's; see `cli.py prepare esconv`.
@@ -121,7 +121,10 @@ class DialogueDataModule(SplitLoaders):
             raise UserError("no data: give at least one of " + ", ".join(f"--data.{source}" for source in self.files))
         self.test_on: TestOn = test_on or given[0]
         if self.test_on != "all" and not self.files[self.test_on]:
-            raise UserError(f"--data.test_on {self.test_on}: no {self.test_on} rows are given (--data.{self.test_on})")
+            raise UserError(
+                f"--data.test_on {self.test_on}, as given or in a config: no {self.test_on} rows are given "
+                f"(--data.{self.test_on}); the given ones are tested with --data.test_on {' or '.join(given)}"
+            )
         if self.split.by == "published" and len(self.files["esconv"]) != 1:
             raise UserError("--data.split.by published needs exactly one --data.esconv file: the whole ESConv.json")
         if self.split.by_files and not self.files["esconv"]:

@@ -85,11 +85,10 @@ def corpus_table(esconv: Mapping[str, int], reddit: Mapping[str, int], scheme: S
             line += f"   {from_esconv:>10,}{from_epitome:>9,}{from_esconv + from_epitome:>8,}{hidden:>12,}"
         total.update(row)
         lines.append(line)
-    lines.append(
-        f"{'sum':<16}{total['esconv']:>8,}{total['reddit']:>9,}{total['ours']:>8,}"
-        f"   {total['b_esconv']:>10,}{total['b_reddit']:>9,}{total['b']:>8,}{total['gap']:>12,}"
-    )
-    return "\n".join(lines)
+    last = f"{'sum':<16}{total['esconv']:>8,}{total['reddit']:>9,}{total['ours']:>8,}"
+    if set(scheme.categories) == set(PUBLISHED):
+        last += f"   {total['b_esconv']:>10,}{total['b_reddit']:>9,}{total['b']:>8,}{total['gap']:>12,}"
+    return "\n".join([*lines, last])
 
 
 _NOTES = """\
@@ -126,8 +125,9 @@ def main(argv: list[str] | None = None) -> int:
     print(_strategy_lines(esconv))
     print()
     print(corpus_table(esconv, reddit, scheme, neither=reddit["neither"]))
-    print()
-    print(_NOTES.format(fallback=scheme.fallback, neither=reddit["neither"]))
+    if set(scheme.categories) == set(PUBLISHED):
+        print()
+        print(_NOTES.format(fallback=scheme.fallback, neither=reddit["neither"]))
     return 0
 
 

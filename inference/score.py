@@ -122,7 +122,7 @@ def score_dialogues(strategist: Strategist, file: Path, output: Path, *, checkpo
     def work(window: Sequence[SupporterTurn]) -> list[dict[str, Any]]:
         found = strategist.turns([(turn.turns, turn.number) for turn in window], batch_size)
         return [
-            {"id": turn.id, "strategy": score.strategy, "probabilities": score.probabilities}
+            {"id": turn.id, **{name: said for name, said in vars(score).items() if said is not None}}
             for turn, score in zip(window, found, strict=True)
         ]
 

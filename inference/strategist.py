@@ -28,11 +28,13 @@ class StrategyScore:
 
     Args:
         strategy: The label it decides for.
-        probabilities: Label -> calibrated probability.
+        probabilities: Label -> calibrated probability; of a classifier of several labels, shares that add up to 1.
+        strategies: All labels that a classifier of several labels decides for; None: it decides for one.
     """
 
     strategy: str
     probabilities: dict[str, float]
+    strategies: list[str] | None = None
 
 
 class Strategist:
@@ -134,4 +136,4 @@ class Strategist:
             stacked([row.distances for row in rows]),
         )
         described = describe_choices(self.network, logits)
-        return [StrategyScore(entry["strategy"], entry["probabilities"]) for entry in described]
+        return [StrategyScore(**entry) for entry in described]

@@ -153,10 +153,22 @@ class StrategyClassifier(L.LightningModule):
         """Takes the label counts of the training rows."""
         if stage == "fit":
             self.label_counts.copy_(torch.from_numpy(self._data.label_counts()))
-            if self.loss != "plain":
-                strength = self.adjustment if self.loss == "logit_adjusted" else 1.0
-                share = self.label_counts.clamp(min=1)
-                self.network.log_prior.copy_(strength * (share / share.sum()).log())
+            self.network.log_prior.copy_(self._taken_out(len(self._data.rows["train"])))
+
+    def _taken_out(self, rows: int) -> Tensor:
+        """What the loss takes out of the logits of `rows` training rows: float32 [K].
+
+        Of one label the log share, of several each label's log-odds; weights of several labels, which count rows with
+        and without the label alike, take nothing out.
+        """
+        several = self.network.spec.multi_label
+        if self.loss == "plain" or (several and self.loss == "class_weighted"):
+            return torch.zeros_like(self.label_counts)
+        strength = self.adjustment if self.loss == "logit_adjusted" else 1.0
+        if several:
+            return strength * torch.logit((self.label_counts + 0.5) / (rows + 1))
+        share = self.label_counts.clamp(min=1)
+        return strength * (share / share.sum()).log()
 
     def forward(self, batch: StrategyBatch) -> Tensor:
         """Logits float32 [B, K] of a batch."""
@@ -173,7 +185,7 @@ class StrategyClassifier(L.LightningModule):
             return sums[0], weights[0]
         prior = self.label_counts.clamp(min=1) / self.label_counts.clamp(min=1).sum()
         if self.loss == "logit_adjusted":
-            logits = logits + self.adjustment * prior.log()
+            logits = logits + self.network.log_prior
         weights = 1 / (len(prior) * prior) if self.loss == "class_weighted" else torch.ones_like(prior)
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weights
         return losses.sum(), weights.sum() * len(targets)
@@ -224,6 +236,7 @@ class StrategyClassifier(L.LightningModule):
             predicted=predicted.double().numpy(),
             targets=targets.numpy(),
             gold=gold.numpy(),
+            several=self.network.spec.multi_label,
         )
 
     def _fit_temperature(self) -> None:

@@ -1,6 +1,6 @@
 """How well strategies are predicted: one definition for rows of one label and of several.
 
-A row predicts a set of labels: the likeliest one, or under several labels those of probability 0.5 and more. F1 scores
+A row predicts a set of labels: the likeliest one, or under several labels those of score 0 and more. F1 scores
 compare sets, accuracies look at the likeliest label alone.
 Legend: N rows, K labels, G groups.
 """
@@ -42,10 +42,12 @@ class StrategyRows(NamedTuple):
         groups: int64 [N], what must not be torn apart when rows are drawn again.
         scores: float64 [N, K], what decides: the likeliest label is the highest. Class weights and logit adjustment
             leave the labels' frequencies out of it.
-        probabilities: float64 [N, K], calibrated, frequencies included; they add up to 1.
+        probabilities: float64 [N, K], calibrated, frequencies included; they add up to 1, so that under several labels
+            they are no label's own.
         predicted: float64 [N, K], 1 at the labels of the predicted set.
         targets: float64 [N, K], 1 at the row's labels.
         gold: float64 [N, K], 1 at all labels of the row's turn.
+        several: Whether rows are given several labels.
     """
 
     rows: IntArray
@@ -55,6 +57,7 @@ class StrategyRows(NamedTuple):
     predicted: FloatArray
     targets: FloatArray
     gold: FloatArray
+    several: bool = False
 
     def among(self, members: Sequence[int]) -> StrategyRows:
         """Those with the given row numbers."""
@@ -67,6 +70,7 @@ class StrategyRows(NamedTuple):
             self.predicted[keep],
             self.targets[keep],
             self.gold[keep],
+            self.several,
         )
 
 
@@ -156,7 +160,8 @@ def strategy_scores(rows: StrategyRows) -> dict[str, float]:
     `accuracy`: the likeliest label is one of the row's. `accuracy_any`: it is one of its turn's, which may have more
     than the row. `top3_accuracy`: one of the three likeliest is one of the row's. `f1_macro`: plain mean over the
     labels that occur in targets or predictions. `f1_weighted`: weighted by targets. `preference_bias`,
-    `calibration_error`, and `log_loss`, the mean negative log-likelihood of the targets.
+    `calibration_error`, and `log_loss`, the mean negative log-likelihood of the targets; neither is defined under
+    several labels.
 
     Returns:
         Key -> score, nan where it isn't defined.
@@ -165,14 +170,16 @@ def strategy_scores(rows: StrategyRows) -> dict[str, float]:
     found = _of_counts(counts.sum(axis=0)[None], np.array([float(len(rows.rows))]))
     scores = {key: float(values[0]) for key, values in found.items()}
     scores["preference_bias"] = preference_bias(confusion(rows))[0] if len(rows.rows) else float("nan")
-    scores["calibration_error"] = calibration_error(rows)
+    scores["calibration_error"] = float("nan") if rows.several else calibration_error(rows)
     likelihood = (np.log(np.maximum(rows.probabilities, 1e-12)) * rows.targets).sum(axis=1)
-    scores["log_loss"] = float(-likelihood.mean()) if len(rows.rows) else float("nan")
+    scores["log_loss"] = float(-likelihood.mean()) if len(rows.rows) and not rows.several else float("nan")
     return scores
 
 
 def majority_rows(rows: StrategyRows, prior: FloatArray) -> StrategyRows:
     """What the baseline that knows the training labels' frequencies alone says of the same rows.
+
+    It predicts the most frequent label; under several labels all of them, which F1 favours.
 
     Args:
         rows: The rows.
@@ -181,7 +188,8 @@ def majority_rows(rows: StrategyRows, prior: FloatArray) -> StrategyRows:
     share = prior / max(prior.sum(), 1e-12)
     best = np.eye(len(prior))[int(prior.argmax())]
     everywhere = np.tile(share, (len(rows.rows), 1))
-    return rows._replace(scores=everywhere, probabilities=everywhere, predicted=np.tile(best, (len(rows.rows), 1)))
+    said = np.ones(len(prior)) if rows.several else best
+    return rows._replace(scores=everywhere, probabilities=everywhere, predicted=np.tile(said, (len(rows.rows), 1)))
 
 
 def strategy_samples(rows: StrategyRows, resamples: int = INTERVALS, seed: int = 0) -> dict[str, FloatArray]:

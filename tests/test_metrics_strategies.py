@@ -18,6 +18,7 @@ from metrics.strategies import (
     calibration_error,
     confusion,
     evaluate_strategies,
+    majority_rows,
     preference_bias,
     strategy_samples,
     strategy_scores,
@@ -39,6 +40,17 @@ def rows_from(probabilities, targets, gold=None, predicted=None, groups=None):
         targets,
         targets if gold is None else np.asarray(gold, float),
     )
+
+
+def test_several_labels_have_no_calibration_and_a_baseline_that_says_them_all():
+    targets = np.tile([1.0, 1.0, 0.0, 0.0], (40, 1))
+    rows = rows_from(targets / 2, targets, predicted=targets)._replace(several=True)
+    scores = strategy_scores(rows)
+    assert (scores["f1_macro"], scores["accuracy"]) == (1.0, 1.0)
+    assert np.isnan([scores["calibration_error"], scores["log_loss"]]).all()
+    trivial = majority_rows(rows, np.array([30.0, 20.0, 5.0, 5.0]))
+    assert trivial.predicted.tolist() == np.ones((40, 4)).tolist()
+    assert strategy_scores(trivial)["f1_macro"] == pytest.approx((1 + 1 + 0 + 0) / 4)
 
 
 @settings(deadline=None, max_examples=40)

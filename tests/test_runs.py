@@ -145,6 +145,13 @@ def test_a_named_runs_configuration_runs_again_under_another_name(trained: Ran, 
     assert same_weights(first / "checkpoints" / "last.ckpt", again / "checkpoints" / "last.ckpt")
 
 
+def test_other_test_rows_than_those_held_out_are_told(trained: Ran, tmp_path: Path) -> None:
+    command = ["test", "--ckpt_path", trained.folder, "--runs", tmp_path]
+    assert "trained it" not in succeed(*command).err
+    told = succeed(*command, "--data.split.seed", 99).err
+    assert f"note: these test rows aren't those that {trained.folder} held out, and reddit rows trained it" in told
+
+
 def test_test_and_validate_need_the_run_alone(trained: Ran, tmp_path: Path) -> None:
     before = digests(trained.folder)
     tested = succeed("test", "--ckpt_path", trained.folder, "--runs", tmp_path)

@@ -68,14 +68,21 @@ def test_test_gives_the_same_scores_again(fitted):
 
 
 @pytest.mark.parametrize("overlap", ["each", "random", "priority", "multi"])
-def test_a_report_counts_the_scores_anew(place, esconv, encoder, overlap):
+def test_a_report_counts_the_scores_anew(place, esconv, encoder, overlap, tmp_path):
     config = strategy_config(place / f"{overlap}.yaml", encoder, esconv, data={"overlap": overlap})
-    [experiment] = read_all([succeed("fit", "--config", config).folder])
+    folder = succeed("fit", "--config", config).folder
+    [experiment] = read_all([folder])
     [made] = experiment.runs
     drawn = made.predicted("strategy").draw(100)
     assert set(drawn) == {"accuracy", "accuracy_any", "f1_macro", "f1_weighted"}
     for key, samples in drawn.items():
         assert samples[0] == pytest.approx(made.value(f"test/{key}"), abs=1e-12)
+    if overlap == "multi":
+        succeed("score", esconv, "--checkpoint", folder, "--output", tmp_path / "o.jsonl")
+        scored = {row["id"]: row for row in map(json.loads, (tmp_path / "o.jsonl").read_text().splitlines())}
+        rows = list(made.predictions())
+        assert all(scored[row["id"]]["strategies"] == row["strategies"] for row in rows)
+        succeed("report", folder, "--output", tmp_path / "report")
 
 
 def test_probabilities_are_calibrated_on_validation(fitted):
@@ -182,16 +189,18 @@ def test_losses_of_several_labels():
     prior = torch.tensor(COUNTS) / 10
 
     def loss(kind):
-        total, weight = classifier(kind, True, COUNTS)._loss_terms(LOGITS, SEVERAL)
+        module = classifier(kind, True, COUNTS)
+        module.network.log_prior.copy_(module._taken_out(rows=8))
+        total, weight = module._loss_terms(LOGITS, SEVERAL)
         return total / weight
 
     each = F.binary_cross_entropy_with_logits(LOGITS, SEVERAL, reduction="none")
     torch.testing.assert_close(loss("plain"), each.mean())
     weights = 1 / prior
     torch.testing.assert_close(loss("class_weighted"), (each * weights).sum() / (2 * weights.sum()))
-    torch.testing.assert_close(
-        loss("logit_adjusted"), F.binary_cross_entropy_with_logits(LOGITS + prior.log(), SEVERAL)
-    )
+    odds = torch.tensor([6.5 / 2.5, 3.5 / 5.5, 1.5 / 7.5])  # rows with the label to rows without, half a row more each
+    torch.testing.assert_close(loss("logit_adjusted"), F.binary_cross_entropy_with_logits(LOGITS + odds.log(), SEVERAL))
+    assert not classifier("class_weighted", True, COUNTS)._taken_out(rows=8).any()
 
 
 def test_probabilities():

@@ -114,7 +114,7 @@ def _confusions(series: Series, block: Block, shown: Mapping[str, Mapping[int, R
 
 
 def _reliability(block: Block, runs: Mapping[int, Run]) -> Reliability:
-    found = _predicted(block, runs)
+    found = [each for each in _predicted(block, runs) if not np.isnan(each.confidence).any()]
     confidence = np.concatenate([np.zeros(0), *(each.confidence for each in found)])
     right = np.concatenate([np.zeros(0), *(each.confirmed.astype(np.float64) for each in found)])
     return reliability(confidence, right)

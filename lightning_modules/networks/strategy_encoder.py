@@ -117,7 +117,8 @@ class StrategyEncoder(nn.Module):
             logits: float32 [B, K].
 
         Returns:
-            float32 [B, K]: softmax at the fitted temperature; of several labels, the sigmoids divided by their sum.
+            float32 [B, K]: softmax at the fitted temperature; of several labels, the calibrated sigmoids divided by
+            their sum, which are shares to draw by and no label's own probability.
         """
         scaled = (logits + self.log_prior) / self.temperature
         if not self.spec.multi_label:
@@ -135,7 +136,8 @@ def describe_choices(network: StrategyEncoder, logits: Tensor) -> list[dict[str,
 
     Returns:
         `strategy` (the likeliest label by logits), `probabilities {label: float}`, and with several labels a row
-        `strategies` (those of probability 0.5 and more).
+        `strategies` (those of logit 0 and more: of probability 0.5 and more where the loss takes no frequencies out,
+        more probable than they are frequent where it does).
     """
     labels = network.spec.labels
     best = logits.argmax(dim=1).tolist()
