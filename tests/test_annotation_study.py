@@ -307,10 +307,11 @@ def test_sheets_saved_with_semicolons(tmp_path, table):
     assert [(said["levels"], said["comment"]) for said in found] == [({"explorations": 1}, "one; or, two")] * 4
 
 
-def test_names_that_the_study_doesn_t_know(tmp_path, table):
+@pytest.mark.parametrize("option", [[], ["--by_account"]])
+def test_names_that_the_study_doesn_t_know(tmp_path, table, option):
     study = _export(tmp_path, table, "--tool", "csv", "--mechanisms", "explorations", "--strategies")
     sheet = study / "main" / "anna.csv"
-    argv = ["import", str(sheet), "--study", str(study), "--output", str(tmp_path / "out")]
+    argv = ["import", str(sheet), "--study", str(study), "--output", str(tmp_path / "out"), *option]
     known = {"explorations": "1", "strategy": "Question"}
     ids = [row["id"] for row in _lines(study / "rows.jsonl")]
     _fill(sheet, dict.fromkeys(ids, known) | {"2": known | {"strategy": "Quesiton"}})
@@ -329,7 +330,18 @@ def test_names_that_the_study_doesn_t_know(tmp_path, table):
         "in study.json"
     ]
     assert not (tmp_path / "out").exists()
-    assert main([*argv, "--by_account"]) == 0
+
+
+def test_accounts_are_the_annotators(tmp_path, table, capsys):
+    study = _export(tmp_path, table, "--tool", "label_studio", "--mechanisms", "explorations")
+    tasks = json.loads((study / "main" / "anna.json").read_text(encoding="utf-8"))
+    region = {"from_name": "explorations", "to_name": "response", "type": "choices", "value": {"choices": ["weak"]}}
+    given = {"completed_by": {"email": "a@x.de"}, "result": [region]}
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps([task | {"annotations": [given]} for task in tasks]), encoding="utf-8")
+    assert main(["import", str(export), "--study", str(study), "--output", str(tmp_path / "o"), "--by_account"]) == 0
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[-4:-1] == ["main: anna: 0 of 4 rows", "main: ben: 0 of 4 rows", "main: a@x.de: 4 rows"]
 
 
 @pytest.mark.parametrize("tool", ["label_studio", "argilla", "jsonl"])

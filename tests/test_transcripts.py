@@ -145,6 +145,77 @@ def test_colons_of_times_and_addresses_begin_no_turn(tmp_path, said, unclear):
     assert transcript.unclear == (unclear or 0)
 
 
+AROUND = [
+    *("Client (crying):", "Client (crying, softly):", "Client [crying]:", "Client <crying>:", "Client, crying:"),
+    *("[crying] Client:", "(pause) Client:", "[Client] (crying):", "[Client]:", "(Client):", "CLIENT [00:05] (low):"),
+    *(
+        "- Client:",
+        "– Client:",
+        '"Client:',
+        "> **Client**:",
+        "Client\uff1a",
+        "#12 Client:",
+        "12. Client:",
+        "12) Client:",
+    ),
+    *("[00:00:05 - 00:00:06] Client:", "00:05 | Client:", "(00:05): Client:", "00:00:05.000 --> 00:00:06.000 Client:"),
+]
+
+
+@pytest.mark.parametrize("names", [{}, {"given": {"client", "t"}}], ids=["found", "given"])
+@pytest.mark.parametrize("around", AROUND)
+def test_a_known_name_with_something_around_it_begins_a_turn(tmp_path, around, names):
+    text = f"T: Hm.\nClient: Bad.\nT: Why?\n{around} I lost him: my friend.\n{around} Gone.\nT: Oh.\nClient: Yes.\n"
+    transcript = read_transcript(_file(tmp_path, "a.txt", text), TranscriptColumns(), Names(**names))
+    said = [(turn.speaker.capitalize(), turn.text) for turn in transcript.turns]
+    assert said[2:5] == [("T", "Why?"), ("Client", "I lost him: my friend."), ("Client", "Gone.")]
+    assert transcript.unclear == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "unclear"),
+    [
+        ("Jane Doe said: no.", 1),
+        ("I heard what (so to say) Jane Doe, then at home, said: no.", 1),
+        ("Jane Doe, listen: go on.", 1),
+        ("Jane Doe's mother: no.", 1),
+        ("(Jane Doe: mm)", 1),
+        ("Jane Doe - I lost him.", 1),
+        ("[low] JANE DOE", 1),
+        ("- C", 1),
+        ("C, crying", 1),
+        ("C'est la vie, and C-reactive", 0),
+        ("C major is what Jane Doe plays.", 0),
+        ("Jane Doe's mother", 0),
+        ("Jane Doering was there.", 0),
+    ],
+)
+def test_a_known_name_that_begins_no_turn_is_counted(tmp_path, line, unclear):
+    text = f"C: Hm.\nJane Doe: Bad.\nC: Why?\n{line}\nJane Doe: Yes.\n"
+    transcript = read_transcript(_file(tmp_path, "a.txt", text), TranscriptColumns(), Names({"jane doe"}))
+    assert [turn.text for turn in transcript.turns] == ["Hm.", "Bad.", f"Why? {line}", "Yes."]
+    assert transcript.unclear == unclear
+
+
+def test_names_in_other_code_points(tmp_path):
+    path = _file(tmp_path, "a.txt", "E\u0301lise: So.\nT: Hm.\nT: Oh.\n")
+    argv = [str(path), "--output", str(tmp_path / "o.jsonl"), "--seekers", "\u00c9lise", "--supporters", "T"]
+    assert main(argv) == 0
+    (row,) = _rows(tmp_path / "o.jsonl")
+    assert (row["seeker_post"], row["response_post"]) == ("So.", "Hm. Oh.")
+
+
+def test_head_lines_are_no_turns(tmp_path):
+    head = "Therapist: Dr. Smith\nClient: J. D.\n"
+    said = "T: Hello.\nC: Bad.\nT: Why?\nC: So.\n"
+    transcript = read_transcript(_file(tmp_path, "a.txt", head + said), TranscriptColumns(), Names())
+    assert [turn.text for turn in transcript.turns] == ["Hello.", "Bad.", "Why?", "So."]
+    assert transcript.without_speaker == 2
+    assert len(_turns(_file(tmp_path, "b.txt", head + said), given={"therapist", "client"})) == 6
+    assert len(_turns(_file(tmp_path, "c.txt", "Client: Bad.\nT: Why?\nT: When?\n"))) == 3
+    assert len(_turns(_file(tmp_path, "d.txt", said + head))) == 6
+
+
 def test_web_vtt(tmp_path):
     assert _turns(_file(tmp_path, "a.vtt", VTT)) == [
         ("Dr. Ada", "How was your week?"),
@@ -243,6 +314,11 @@ def test_every_word_is_in_a_pair_or_left_out_by_the_rule(said, min_words):
     [
         ([("Therapist 1", "Hm."), ("Anna", "What?")], {"therapist 1": "supporter", "anna": "seeker"}),
         ([("P", "Hm."), ("K", "Hm.")], {"p": "seeker", "k": "supporter"}),
+        ([("Therapeut", "Hm."), ("Klient", "Was?")], {"therapeut": "supporter", "klient": "seeker"}),
+        ([("Beraterin A", "Hm."), ("Ratsuchende", "Was?")], {"beraterin a": "supporter", "ratsuchende": "seeker"}),
+        ([("A\u0308RZTIN", "Hm."), ("Patientin", "Was?")], {"ärztin": "supporter", "patientin": "seeker"}),
+        ([("Thérapeute", "Hm."), ("Cliente", "Quoi?")], {"thérapeute": "supporter", "cliente": "seeker"}),
+        ([("Therapy", "Hm."), ("B", "Why?")], {"therapy": "seeker", "b": "supporter"}),
         ([("A", "Why? When?"), ("B", "So."), ("A", "Oh.")], {"a": "supporter", "b": "seeker"}),
         ([("A", "Why?"), ("B", "What?")], {}),
         ([("Client", "Hm."), ("A", "Why?"), ("B", "Oh.")], {"client": "seeker"}),
@@ -273,8 +349,8 @@ def test_command_with_names_given(tmp_path, capsys):
         "1 pairs of 2 sessions from 11 turns; left out: 0 other_speakers, 2 backchannels, 2 opening, 2 unanswered, "
         "1 lines_without_speaker"
     ) in err
-    assert f"{first}: 1 lines stand before the first speaker's name" in err
-    assert f"{first}: 1 lines begin with what may be a name before a colon; they were read as what is said" in err
+    assert f"{first}: 1 lines stand before the first speaker's turn" in err
+    assert f"{first}: 1 lines begin with what may be a name before a colon, or with a speaker's; they were read" in err
     (row,) = _rows(output)
     assert row == {
         "id": "one-001",
@@ -293,6 +369,7 @@ def test_nobody_to_confirm_the_guess(tmp_path, monkeypatch, capsys):
     assert "Therapist: supporter (3 turns" in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()
     assert main([*argv, "--accept_guess"]) == 0
+    assert "Therapist: supporter (3 turns" in capsys.readouterr().err
     assert len(_rows(tmp_path / "out.jsonl")) == 2
 
 

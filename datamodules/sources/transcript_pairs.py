@@ -9,60 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 from datamodules.records import Pair
 from datamodules.sources.transcript_formats import Turn
 from datamodules.sources.transcript_labels import folded
+from datamodules.sources.transcript_roles import Role, role_of_word
 
-__all__ = [
-    "RULE",
-    "SEEKERS",
-    "SUPPORTERS",
-    "Role",
-    "Session",
-    "guess_roles",
-    "make_pairs",
-    "share_of_questions",
-    "split_sessions",
-]
-
-Role = Literal["seeker", "supporter", "other"]
+__all__ = ["RULE", "Session", "guess_roles", "make_pairs", "share_of_questions", "split_sessions"]
 
 RULE = """Turns of other speakers are left out. A supporter's turn of fewer than --min_words words is a backchannel
 ("mm-hm"): it is left out too, so that the seeker goes on. Then what one side says in a row is one turn, and each
 supporter turn with the seeker turn right before it is a pair. A supporter who opens the session answers nobody, and a
 seeker's last turn has no answer: neither makes a pair. All pairs of a session are one group. What is left out is
 counted. Nothing leaves the machine."""
-
-SUPPORTERS = frozenset(
-    {
-        "advisor",
-        "clinician",
-        "coach",
-        "counselor",
-        "counsellor",
-        "doctor",
-        "dr",
-        "helper",
-        "interviewer",
-        "listener",
-        "nurse",
-        "provider",
-        "psychiatrist",
-        "psychologist",
-        "psychotherapist",
-        "supporter",
-        "t",
-        "th",
-        "therapist",
-        "volunteer",
-    }
-)
-SEEKERS = frozenset(
-    {"c", "caller", "cl", "client", "member", "p", "participant", "patient", "pt", "seeker", "user", "visitor"}
-)
-"""Words in the names of those who help, and of those who seek help, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +80,9 @@ def guess_roles(turns: Sequence[Turn], given: Mapping[str, Role] | None = None) 
     for name in speakers:
         if name in roles:
             continue
-        words = set(re.findall(r"[^\W\d_]+", name))
-        if bool(words & SUPPORTERS) != bool(words & SEEKERS):
-            roles[name] = "supporter" if words & SUPPORTERS else "seeker"
+        said = {role for word in re.findall(r"[^\W\d_]+", name) if (role := role_of_word(word))}
+        if len(said) == 1:
+            (roles[name],) = said
     if len(speakers) != 2 or len(roles) == 2:
         return roles
     if not roles:

@@ -14,15 +14,13 @@ from datamodules.sources.transcript_formats import Transcript, TranscriptColumns
 from datamodules.sources.transcript_labels import Names, folded
 from datamodules.sources.transcript_pairs import (
     RULE,
-    SEEKERS,
-    SUPPORTERS,
-    Role,
     Session,
     guess_roles,
     make_pairs,
     share_of_questions,
     split_sessions,
 )
+from datamodules.sources.transcript_roles import Role
 from errors import DataError, UserError
 
 __all__ = ["main"]
@@ -47,13 +45,15 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"--min_words {args.min_words}: give a number of words, 0 or more")
     given = _given_roles(args.seekers, args.supporters, args.others)
     columns = TranscriptColumns(args.speaker_column, args.text_column, args.session_column)
-    names = Names(given, {*SUPPORTERS, *SEEKERS}, {folded(name) for name in args.not_speakers})
+    names = Names(given, {folded(name) for name in args.not_speakers})
     read = _read_all(args.files, columns, names)
     transcripts = {path: transcript.turns for path, transcript in read.items()}
     roles = {path: guess_roles(turns, given) for path, turns in transcripts.items()}
     _check_roles(transcripts, roles, [*args.seekers, *args.supporters, *args.others])
-    if not args.accept_guess and any(set(roles[path]) - set(given) for path in transcripts):
-        _confirm(transcripts, roles)
+    if any(set(roles[path]) - set(given) for path in transcripts):
+        _show_guess(transcripts, roles)
+        if not args.accept_guess:
+            _confirm()
     sessions = [
         session
         for path, turns in transcripts.items()
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--not_speakers", nargs="+", default=[], metavar="WORDS", help="words before a colon that name no speaker"
     )
-    parser.add_argument("--accept_guess", action="store_true", help="take the guess of who is who without asking")
+    parser.add_argument("--accept_guess", action="store_true", help="show the guess of who is who, and take it")
     parser.add_argument(
         "--min_words", type=int, default=1, metavar="N", help="a supporter's turn of fewer words is a backchannel (1)"
     )
@@ -127,12 +127,13 @@ def _read_all(paths: Sequence[Path], columns: TranscriptColumns, names: Names) -
             continue
         if read.unclear:
             print(
-                f"{path}: {read.unclear} lines begin with what may be a name before a colon; they were read as what is "
-                "said: name speakers with --seekers, --supporters or --others",
+                f"{path}: {read.unclear} lines begin with what may be a name before a colon, or with a speaker's; they "
+                "were read as what is said: name speakers with --seekers, --supporters or --others, and write 'NAME:' "
+                "before what they say",
                 file=sys.stderr,
             )
         if read.without_speaker:
-            where = "stand before the first speaker's name, or outside the cues of WebVTT"
+            where = "stand before the first speaker's turn, or outside the cues of WebVTT"
             print(f"{path}: {read.without_speaker} lines {where}; they are left out", file=sys.stderr)
     if problems:
         raise DataError(problems)
@@ -199,13 +200,16 @@ def _all_pairs(
     return pairs, total
 
 
-def _confirm(transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path, Mapping[str, Role]]) -> None:
+def _show_guess(transcripts: Mapping[Path, Sequence[Turn]], roles: Mapping[Path, Mapping[str, Role]]) -> None:
     print("Who is who, as far as the names and the questions show:", file=sys.stderr)
     for path, turns in transcripts.items():
         for name, count in Counter(turn.speaker for turn in turns).items():
             asking = share_of_questions(turns, folded(name))
             line = f"  {path}: {name}: {roles[path][folded(name)]} ({count} turns, {asking:.0%} with a question)"
             print(line, file=sys.stderr)
+
+
+def _confirm() -> None:
     if not sys.stdin.isatty():
         raise UserError("nobody is there to confirm this guess: give --seekers and --supporters, or --accept_guess")
     print("Is that right? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -78,7 +78,7 @@ class Annotation:
         dataset: Source and generator of the row; empty where unknown.
         response_post: The text that the spans refer to; empty where it is not known.
         updated: When it was given (ISO 8601), where the tool says so.
-        account: The tool's account that gave it, where the annotator is whom the task was assigned to.
+        account: The tool's account that gave it; empty where it is from a table.
         where: File and place, for messages.
     """
 

@@ -169,7 +169,7 @@ def read_record(
             by_user[str(response.get("user_id") or "")][question] = response.get("value")
     for user, answers in by_user.items():
         annotation = Annotation(row, assigned or user, stage=str(metadata.get("stage", "")), where=where)
-        annotation.account = user if assigned else ""
+        annotation.account = user
         annotation.response_post = text
         _read_answers(answers, annotation, collected)
         collected.annotations.append(annotation)

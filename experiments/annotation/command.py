@@ -97,7 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("--reference", default="", metavar="NAME", help="the annotator whose word decides, for feedback")
     back.add_argument("--adjudicated", type=Path, metavar="FILE", help="adjudication.csv with decisions filled in")
     back.add_argument(
-        "--by_account", action="store_true", help="annotators are accounts, not whom tasks were assigned to"
+        "--by_account",
+        action="store_true",
+        help="annotators are the tool's accounts, not whom tasks were assigned to; sheets have none",
     )
     back.add_argument(
         "--allow_clinical_text", action="store_true", help="show clinical text in the sheets of differences"
@@ -183,8 +185,8 @@ def _import(options: argparse.Namespace) -> None:
     study = Study.read(options.study)
     texts = {row: pair.response_post for row, pair in study.rows.items()}
     annotations, counts = read_annotations(options.files, texts=texts, by_account=options.by_account)
-    if not options.by_account:
-        _check_annotators(annotations, study.annotators)
+    named = [said for said in annotations if not (options.by_account and said.account)]  # accounts are nobody of it
+    _check_annotators(named, study.annotators)
     if not annotations:
         raise UserError(f"no file has an annotation ({_told(counts)})")
     if options.reference and options.reference not in {said.annotator for said in annotations}:
@@ -205,7 +207,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _check_annotators(annotations: Sequence[Annotation], known: Sequence[str]) -> None:
-    """Accounts are nobody of the study's; all other annotators are, or their name has a mistake."""
+    """Annotators are the study's, or their name has a mistake."""
     strangers: dict[str, str] = {}
     for said in annotations:
         if said.annotator not in known:
@@ -272,7 +274,8 @@ def _report(annotations: Sequence[Annotation], study: Study, counts: dict[str, i
     done = Counter((said.stage, said.annotator) for said in annotations)
     asked = Counter((row.stage, name) for row in study.assignments for name in row.annotators)
     for stage, name in dict.fromkeys([*asked, *done]):
-        print(f"{stage}: {name}: {done[stage, name]} of {asked[stage, name]} rows", file=sys.stderr)
+        share = f"{done[stage, name]} of {asked[stage, name]}" if asked[stage, name] else f"{done[stage, name]}"
+        print(f"{stage}: {name}: {share} rows", file=sys.stderr)
     at_none = sum(
         bool(spans) and not said.levels.get(mechanism)
         for said in annotations

@@ -134,7 +134,7 @@ def read_task(
         annotation = Annotation(
             id=row,
             annotator=assigned or account,
-            account=account if assigned else "",
+            account=account,
             stage=str(data.get("stage", "")),
             response_post=text,
             updated=str(given.get("updated_at") or given.get("created_at") or ""),
