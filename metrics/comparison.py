@@ -6,8 +6,8 @@ seeds. Two things vary it: other test rows and other seeds. Both are drawn anew,
 condition, so that differences are paired. Of S seeds S - 1 are drawn, whose mean varies as that of S seeds does (Rao
 and Wu, 1988, JASA 83); with one seed only the rows are drawn, and the interval says nothing of training anew.
 
-Samples are float64[1 + B]: the score itself, then B draws of it. Shapes: N rows, G groups, S seeds, L levels, P
-conditions.
+Samples are float64[1 + B]: the score itself, then B draws of it, all nan where fewer than two groups have the score:
+one group drawn anew is itself again. Shapes: N rows, G groups, S seeds, L levels, P conditions.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "bend",
     "condition",
     "difference",
+    "drawn",
     "estimate",
     "level_samples",
     "mean_samples",
@@ -35,6 +36,16 @@ __all__ = [
 ]
 
 RESAMPLES = 5000
+
+
+def drawn(samples: FloatArray, groups: int) -> FloatArray:
+    """Samples as they are, or with all draws nan where fewer than two groups have the score.
+
+    Args:
+        samples: float64[1 + B].
+        groups: How many groups have the score.
+    """
+    return samples if groups > 1 else np.concatenate((samples[:1], np.full(len(samples) - 1, nan)))
 
 
 def level_samples(
@@ -56,8 +67,8 @@ def level_samples(
     names, members = np.unique(groups[known], return_inverse=True)
     counts = confusion_counts(predicted[known], gold[known], members, len(names)).astype(np.float64)  # [G, L, L]
     weights = group_weights(groups[known], resamples, seed).astype(np.float64)
-    drawn = np.tensordot(weights, counts, axes=1)
-    return confusion_scores(np.concatenate((counts.sum(0)[None], drawn)))
+    scores = confusion_scores(np.concatenate((counts.sum(0)[None], np.tensordot(weights, counts, axes=1))))
+    return {key: drawn(samples, len(names)) for key, samples in scores.items()}
 
 
 def mean_samples(
@@ -82,7 +93,8 @@ def mean_samples(
     weights = np.concatenate((np.ones((1, len(names))), group_weights(groups, resamples, seed))).astype(np.float64)
     with np.errstate(invalid="ignore"):
         found: FloatArray = (weights @ sums) / (weights @ counts)  # [1 + B, K]
-    return dict(zip(keys, found.T, strict=True))
+    filled = (counts > 0).sum(0).tolist()
+    return {key: drawn(samples, count) for key, samples, count in zip(keys, found.T, filled, strict=True)}
 
 
 def condition(samples: Mapping[int, FloatArray], seeds: Sequence[int] | None = None, seed: int = 1) -> FloatArray:
@@ -101,8 +113,8 @@ def condition(samples: Mapping[int, FloatArray], seeds: Sequence[int] | None = N
     if len(chosen) == 1:
         return samples[chosen[0]]
     draws = table.shape[1] - 1
-    drawn = np.random.default_rng(seed).integers(len(chosen), size=(len(chosen) - 1, draws))  # [S - 1, B]
-    return np.concatenate((table[:, :1].mean(0), table[drawn, np.arange(1, draws + 1)].mean(0)))
+    again = np.random.default_rng(seed).integers(len(chosen), size=(len(chosen) - 1, draws))  # [S - 1, B]
+    return np.concatenate((table[:, :1].mean(0), table[again, np.arange(1, draws + 1)].mean(0)))
 
 
 def estimate(samples: FloatArray, n: int, level: float = LEVEL) -> Estimate:
@@ -153,7 +165,7 @@ def difference(
         seed: Seed of the draws of seeds.
 
     Returns:
-        The difference; all nan where no seed is shared.
+        The difference; all nan where no seed is shared, and without interval, error and p where no draw is defined.
     """
     shared = sorted(set(one) & set(other))
     if not shared:

@@ -44,6 +44,26 @@ def test_means_are_drawn_with_the_rows_of_levels():
     assert estimate(found["some"], 1)[1:3] == pytest.approx(interval)
 
 
+def test_one_group_has_a_score_and_nothing_to_say_how_it_varies():
+    predicted, gold, groups = rows()
+    right = (predicted == gold).astype(float)
+    of_one = np.where(groups == 7, right, NAN)
+    found = {seed: level_samples(predicted, gold, np.zeros(120, np.int64), 100)["level_f1_macro"] for seed in (1, 2)}
+    means = mean_samples(np.stack((right, of_one), axis=1), groups, ("all", "one"), 100)
+    for samples, value in (
+        (found[1], level_scores(predicted, gold)["level_f1_macro"]),
+        (condition(found), level_scores(predicted, gold)["level_f1_macro"]),
+        (means["one"], np.nanmean(of_one)),
+    ):
+        told = estimate(samples, 1)
+        assert told.value == pytest.approx(value)
+        assert np.isnan(told[1:3]).all()
+    assert not np.isnan(means["all"]).any()
+    gap = difference(found, {seed: samples - 0.25 for seed, samples in found.items()})
+    assert gap.value == pytest.approx(0.25)
+    assert np.isnan([gap.low, gap.high, gap.error, gap.p]).all()
+
+
 def test_unannotated_rows_are_left_out():
     predicted, gold, groups = rows()
     extra = [np.append(each, value) for each, value in zip((predicted, gold, groups), (2, -1, 500), strict=True)]

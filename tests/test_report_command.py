@@ -158,6 +158,79 @@ def test_settings_are_compared_with_the_first_over_their_seeds(tmp_path):
     assert ": better, from the 2 seeds that both have." in ran.out
 
 
+def regroup(folder, size):
+    """Makes every `size` rows of the predictions one group."""
+    file = folder / "predictions.jsonl"
+    rows = [json.loads(line) | {"group": number // size} for number, line in enumerate(file.open())]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize(("make", "option"), [(make_run, "dropout"), (make_strategy_run, "max_turns")])
+def test_one_group_of_rows_shows_no_difference(tmp_path, make, option):
+    folders = [make(tmp_path / f"base-{seed}", seed=seed, skill=0.2) for seed in (1, 2)]
+    folders += [make(tmp_path / f"more-{seed}", seed=seed, skill=0.9, **{option: 5}) for seed in (1, 2)]
+    for folder in folders:
+        regroup(folder, 120)
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 200)
+    assert not re.search("shown|better|worse|McNemar", ran.out)
+    assert "; more: macro-F1 " in ran.out
+    assert "Not compared with base: more (fewer than two groups of test rows)." in ran.out
+    base, more = (next(row for row in rows_of(tmp_path / "out") if row[:2] == [name, "2"]) for name in ("base", "more"))
+    assert all(re.fullmatch(r"0\.\d{3}", row[place]) for row in (base, more) for place in (2, 5))
+    assert [len(scored(more[place])) for place in (3, 6)] == [1, 1]
+    assert (more[4], more[7]) == ("–", "–")
+
+
+def test_doses_tested_on_one_group_have_no_verdict(tmp_path):
+    folder = make_experiment(tmp_path / "study", mechanisms=(MECHANISM,), seeds=(12,), gain=0.2)
+    for run_folder in (folder / "runs").iterdir():
+        regroup(run_folder, 120)
+    ran = succeed("report", folder, "--output", tmp_path / "out", "--resamples", 100)
+    assert "Synthetic rows added to all of Reddit: no differences.\n" in ran.out
+    assert "gpt3, 120 rows (fewer than two groups of test rows)." in ran.out
+    [trend] = [row for row in rows_of(tmp_path / "out") if row[0] == "explorations, gpt3"]
+    assert trend[2:] == ["–", "–", "–", "fewer than two groups of test rows: not asked"]
+
+
+@pytest.mark.parametrize("unlike", ["groups", "rationale rows"])
+def test_unlike_groups_and_rationale_rows_stand_apart(tmp_path, unlike):
+    both = ("emotional_reactions", MECHANISM)
+    folders = [make_run(tmp_path / f"{name}-12", dropout=n / 10, mechanisms=both) for n, name in enumerate("abc")]
+    for folder in folders[1:]:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        if unlike == "groups":
+            regroup(folder, 4)
+        else:
+            metrics["test/explorations/rationale_f1"]["n"] = 2
+            (folder / "metrics.json").write_text(json.dumps(metrics))
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    text = (tmp_path / "out" / "report.md").read_text()
+    told = {"groups": r"groups: 60/\w{6} / 30/\w{6}", "rationale rows": r"rationale rows: \d\d / 2"}[unlike]
+    assert re.search(rf"What differs: {told}\.", text)
+    tables = re.findall(rf"### Explorations \(test set \w+, {unlike} \S+\)\n\n(.*?)\n\n", text, re.DOTALL)
+    assert [re.findall(r"^\| ([abc]) \|", table, re.MULTILINE) for table in tables] == [["a"], ["b", "c"]]
+    assert ran.out.count(", c: macro-F1") == 2, "b and c, or of the other mechanism a and c"
+
+
+def test_settings_without_a_common_seed_are_all_named(tmp_path):
+    folders = [make_run(tmp_path / "base-12", seed=12), make_run(tmp_path / "other-13", seed=13, dropout=0.2)]
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    score = r"macro-F1 explorations 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)"
+    assert re.search(rf"base: {score}; other: {score}\.\n", ran.out)
+    assert "Not compared with base: other (no seed in common)." in ran.out
+    assert "Differences are from" not in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("skill", "names"), [(0.7, ["0.1", "0.2"]), (0.4, ["0.1", "0.2", "0.1'"])])
+def test_a_setting_drawn_twice_is_told_once(tmp_path, skill, names):
+    folders = [make_run(tmp_path / "001", dropout=0.1), make_run(tmp_path / "002", dropout=0.2, skill=0.9)]
+    folders.append(make_run(tmp_path / "003", dropout=0.1, skill=skill))
+    ran = succeed("report", *folders, "--output", tmp_path / "out", "--resamples", 100)
+    table = (tmp_path / "out" / "report.md").read_text().split("### Explorations\n")[1].split("###")[0]
+    assert sorted(re.findall(r"^\| dropout (\S+) \|", table, re.MULTILINE)) == sorted(names)
+    assert f" {len(names) - 1} comparison" in ran.out
+
+
 def rows_of(folder):
     """All rows of all tables of the page."""
     lines = (folder / "report.md").read_text().splitlines()

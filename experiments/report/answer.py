@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 
 from experiments.report import words
 from experiments.report.document import Answer
@@ -26,9 +25,8 @@ def answer(series: Series) -> Answer:
         if (series.main, line, dose) in block.holm
     ]
     if not tested:
-        if series.kind == "conditions":
-            return Answer(f"{'; '.join(_alone(series, series.blocks))}.")
-        return Answer(f"{series.title}: {_untested(series)}")
+        head = f"{'; '.join(_alone(series))}." if series.kind == "conditions" else _nothing(series)
+        return Answer(head, _untested(series))
     better = [each for each in tested if each[4] < ALPHA and each[3].value > 0]
     worse = [each for each in tested if each[4] < ALPHA and each[3].value < 0]
     what = series.subject
@@ -43,24 +41,41 @@ def answer(series: Series) -> Answer:
     lines = [(block, line) for block in series.blocks for line in block.lines.values()]
     details = [_of_line(series, *each) for each in lines if each[0].compared(each[1], series.main)]
     if series.kind == "conditions":
-        rest = [block for block in series.blocks if not block.comparisons()]
-        details += [f"{each}." for each in _alone(series, rest)]
-    return Answer(head, details)
+        details += [f"{each}." for each in _alone(series)]
+    return Answer(head, details + _untested(series))
 
 
-def _untested(series: Series) -> str:
+def _nothing(series: Series) -> str:
     if any(block.comparisons() for block in series.blocks):
-        return "the doses share no seed, or their runs have no predictions: no differences."
-    return "one dose under each protocol, so there is nothing to compare with."
+        return f"{series.title}: no differences."
+    return f"{series.title}: one dose under each protocol, so there is nothing to compare with."
 
 
-def _alone(series: Series, blocks: Iterable[Block]) -> list[str]:
+def _untested(series: Series) -> list[str]:
+    """What should have been compared and why it couldn't be, as one sentence; nothing where everything was."""
+    reasons: dict[str, dict[str, None]] = defaultdict(dict)
+    blocks = []
+    for block in series.blocks:
+        for name, dose in block.comparisons():
+            if (series.main, name, dose) not in block.holm:
+                reason = block.untested(name, dose, series.main)
+                reasons[reason][series.condition(block.lines[name], dose)] = None
+                blocks.append(block)
+    told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    return [f"Not compared with {series.base(*blocks)}: {told}."] if told else []
+
+
+def _alone(series: Series) -> list[str]:
     """The scores of settings that nothing is compared with."""
     scores = defaultdict(list)
-    for block in blocks:
-        score = block.score(next(iter(block.lines)), 0.0, series.main)
-        scores[block.base].append(f"{panel_name(series, block)} {score}")
-    return [f"{base}: {words.metric(series.main)} {', '.join(told)}" for base, told in scores.items()]
+    for block in series.blocks:
+        rest = [line for line in block.lines.values() if not block.compared(line, series.main)]
+        places = [(line.name, line.name, line.largest) for line in rest if line.largest != line.start]
+        if len(rest) == len(block.lines):
+            places.insert(0, (block.base, rest[0].name, rest[0].start))
+        for told, line, dose in places:
+            scores[told].append(f"{panel_name(series, block)} {block.score(line, dose, series.main)}")
+    return [f"{name}: {words.metric(series.main)} {', '.join(told)}" for name, told in scores.items()]
 
 
 def _of_line(series: Series, block: Block, line: Line) -> str:

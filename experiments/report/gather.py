@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from datamodules.records import MECHANISMS
 from errors import DataError
+from experiments.report.predictions import RATIONALES, Predicted
 from experiments.report.runs import Experiment, Kind, Run
 from experiments.report.series import METRICS, Block, Line, Series
 
@@ -42,7 +43,7 @@ def gather(experiments: list[Experiment], resamples: int) -> list[Series]:
         resamples: Draws of the bootstrap.
 
     Raises:
-        DataError: Two unlike runs claim one place.
+        DataError: Two unlike runs claim one place, or predictions of one test set hold unlike rows.
     """
     found: list[Series] = []
     for task in METRICS:
@@ -112,6 +113,7 @@ def _loose(experiment: Experiment, runs: list[Run], resamples: int) -> list[Seri
 def _settings(experiment: Experiment, runs: list[Run], resamples: int) -> list[Series]:
     """Settings against the first one that was tested under the same protocol."""
     blocks = []
+    _check_rows((run, target) for run in runs for target in run.targets)
     for (target, protocol), members in _apart(runs):
         named = list(conditions(members).items())
         base = named[0]
@@ -140,12 +142,41 @@ def _apart(runs: list[Run]) -> Iterator[tuple[tuple[str, Protocol], list[Run]]]:
 
 
 def _protocol(run: Run, target: str) -> Protocol:
-    return tuple(run.protocol(run.key(target, METRICS[run.task][0])).items())
+    """What numbers of one table have in common, the rows that are scored and drawn together among it."""
+    predicted = run.predicted(target)
+    found = _named(run, target)
+    found["groups"] = "not recorded" if predicted is None else predicted.grouping
+    if (rationales := run.key(target, RATIONALES[0])) in run.metrics:
+        found["rationale rows"] = str(run.metrics[rationales]["n"])
+    return tuple(found.items())
+
+
+def _named(run: Run, target: str) -> dict[str, str]:
+    """The protocol as `metrics.json` names it."""
+    return run.protocol(run.key(target, METRICS[run.task][0]))
+
+
+def _check_rows(places: Iterable[tuple[Run, str]]) -> None:
+    """Refuses predictions of unlike rows under one name of a test set.
+
+    Raises:
+        DataError: There are some.
+    """
+    first: dict[tuple[str, Protocol], tuple[Run, Predicted]] = {}
+    for run, target in places:
+        predicted = run.predicted(target)
+        if predicted is None:
+            continue
+        other, rows = first.setdefault((target, tuple(_named(run, target).items())), (run, predicted))
+        if not predicted.same_rows(rows):
+            told = "metrics.json name the same test set, predictions.jsonl hold unlike rows; predict again"
+            raise DataError([f"{run.folder} and {other.folder}: {told}"])
 
 
 def _blocks(points: list[Point], resamples: int) -> list[Block]:
     """Blocks by target and protocol; a base run belongs to every line of its block."""
     groups: dict[tuple[str, Protocol], list[Point]] = defaultdict(list)
+    _check_rows((point.run, point.target) for point in points)
     for point in points:
         groups[point.target, _protocol(point.run, point.target)].append(point)
     blocks, problems = [], []
@@ -173,13 +204,19 @@ def _in_order(blocks: list[Block]) -> list[Block]:
 
 
 def conditions(runs: list[Run]) -> dict[str, dict[int, Run]]:
-    """Runs that differ in nothing but their seed are one condition: its name -> seed -> run."""
+    """Runs that differ in nothing but their seed are one condition: its name -> seed -> run.
+
+    Of runs of one seed with the same options and the same numbers, as a sweep draws them, the first stands for all.
+    """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         key = json.dumps(_plain(run), sort_keys=True)
-        while any(other.seed == run.seed for other in groups[key]):
-            key += "again"  # the same seed twice: a condition of its own, so that neither is lost
-        groups[key].append(run)
+        while same := [other for other in groups[key] if other.seed == run.seed]:
+            if same[0].metrics == run.metrics:
+                break
+            key += "again"  # the same seed with other numbers: a condition of its own, so that neither is lost
+        else:
+            groups[key].append(run)
     stems = [{re.sub(r"-\d+$", "", run.name) for run in members} for members in groups.values()]
     options = [_plain(members[0]) for members in groups.values()]
     telling = all(len(stem) == 1 and not next(iter(stem)).isdigit() for stem in stems)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from datamodules.records import LEVEL_NAMES, LEVELS
 from datamodules.spans import spans_to_labels, word_bounds
-from metrics.comparison import level_samples, mean_samples
+from metrics.comparison import drawn, level_samples, mean_samples
 from metrics.levels import FloatArray, IntArray
 from metrics.rationales import RATIONALE_KEYS, f1, iou_f1
 from metrics.strategies import StrategyRows, strategy_samples
@@ -69,6 +70,11 @@ class Predicted:
         chosen = np.eye(len(self.labels), dtype=np.int64)[self.chosen]
         counts: IntArray = self.targets.astype(np.int64).T @ chosen
         return counts
+
+    @property
+    def grouping(self) -> str:
+        """How many groups there are, and a mark that is the same where the same rows belong together."""
+        return f"{len(np.unique(self.groups))}/{sha256(self.groups.tobytes()).hexdigest()[:6]}"
 
     def same_rows(self, other: Predicted) -> bool:
         """Whether both are of the same rows with the same labels."""
@@ -165,6 +171,8 @@ def read_strategies(rows: Iterable[Mapping[str, Any]]) -> Predicted | None:
         targets=_marked(targets, labels),
         gold=_marked([row["gold"] for row in entries], labels),
     )
+    if "strategies" in entries[0]:  # shares of several labels, no label's own probability
+        probabilities = np.full_like(probabilities, np.nan)
     marked = counted.targets > 0
     confirmed = marked[np.arange(len(entries)), probabilities.argmax(axis=1)]
     draw = partial(_strategy_draws, counted)
@@ -172,8 +180,8 @@ def read_strategies(rows: Iterable[Mapping[str, Any]]) -> Predicted | None:
 
 
 def _strategy_draws(rows: StrategyRows, resamples: int) -> Samples:
-    found = strategy_samples(rows, resamples)
-    return {key: found[key] for key in _STRATEGY_KEYS}
+    found, groups = strategy_samples(rows, resamples), len(np.unique(rows.groups))
+    return {key: drawn(found[key], groups) for key in _STRATEGY_KEYS}
 
 
 def _targets(row: Mapping[str, Any]) -> list[str]:

@@ -14,20 +14,22 @@ from functools import cached_property
 from math import inf, isclose, isnan, nan
 from typing import Literal
 
-from errors import DataError
-from experiments.report.predictions import RATIONALES, Predicted
+from experiments.report.predictions import RATIONALES
 from experiments.report.runs import Experiment, Run
 from metrics.comparison import Bend, Difference, bend, condition, difference, estimate, slope
 from metrics.estimates import Estimate, Matched, holm, mcnemar, over_runs
 from metrics.levels import FloatArray
 
-__all__ = ["ALPHA", "METRICS", "Block", "Line", "Series", "over_seeds", "unlike"]
+__all__ = ["ALPHA", "METRICS", "OF_ROWS", "Block", "Line", "Series", "over_seeds", "unlike"]
 
 ALPHA = 0.05
 """A difference is shown where its corrected p-value is below."""
 
 METRICS = {"empathy": ["level_accuracy", "level_f1_macro"], "strategy": ["accuracy", "f1_macro"]}
 """What a task's figures and answers are about where nothing else is asked for."""
+
+OF_ROWS = ("groups", "rationale rows")
+"""Parts of a protocol that say which of a mechanism's rows are drawn together or scored; mechanisms differ in them."""
 
 _BESIDE = ("accuracy_any", "top3_accuracy", "f1_weighted", "preference_bias", "calibration_error")
 """Scores of strategies that the tables show without a difference."""
@@ -93,16 +95,10 @@ class Block:
         A metric is left out where the predictions don't give the score that the run recorded.
         """
         found: dict[int, dict[str, FloatArray]] = {}
-        first: tuple[Run, Predicted] | None = None
         for run in self.all_runs():
             predicted = run.predicted(self.target)
             if predicted is None or id(run) in found:
                 continue
-            first = first or (run, predicted)
-            if not predicted.same_rows(first[1]):
-                folders = f"{run.folder} and {first[0].folder}"
-                told = "metrics.json name the same test set, predictions.jsonl hold unlike rows; predict again"
-                raise DataError([f"{folders}: {told}"])
             found[id(run)] = {
                 metric: samples
                 for metric, samples in predicted.draw(self.resamples).items()
@@ -129,6 +125,15 @@ class Block:
         if dose == start:
             return Difference(nan, nan, nan, 0, nan, nan)
         return difference(self.samples(line, dose, metric), self.samples(line, start, metric))
+
+    def untested(self, line: str, dose: float, metric: str) -> str:
+        """Why a dose that was not tested against the lowest one wasn't."""
+        runs, start = self.lines[line].runs, self.lines[line].start
+        if not set(runs[start]) & set(runs[dose]):
+            return "no seed in common"
+        if not all(self.samples(line, each, metric) for each in (start, dose)):
+            return "predictions.jsonl doesn't give the score again"
+        return "fewer than two groups of test rows"
 
     def slope(self, line: str, metric: str) -> Estimate:
         """Score per unit of the dose."""

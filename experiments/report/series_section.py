@@ -12,7 +12,7 @@ from experiments.report.document import Picture, Section
 from experiments.report.figures import Curve, doses
 from experiments.report.published import published
 from experiments.report.runs import Run
-from experiments.report.series import ALPHA, Block, Series, unlike
+from experiments.report.series import ALPHA, OF_ROWS, Block, Series, unlike
 from metrics.estimates import detectable_difference
 from pages import Table
 
@@ -27,14 +27,13 @@ def series_section(series: Series, number: int) -> Section:
         number: Its place in the report, for the figures' names.
     """
     section = Section(series.title)
-    differing = unlike(block.protocol for block in series.blocks)
-    if differing:
+    if differing := _differing(series):
         section.text.append(words.apart(differing))
     section.text.append(
         "Scores are means over seeds; intervals (95 %) draw whole groups of test rows and whole seeds anew. "
         "With one seed they say nothing of training anew, with two or three they are rough. Differences "
         "are paired by rows and seeds; p is Holm-corrected over all of a metric's comparisons here. "
-        + words.CLOSED_FORM
+        "Where fewer than two groups have a score, there is neither an interval nor a p. " + words.CLOSED_FORM
     )
     if series.experiment.missing:
         reasons: dict[str, list[str]] = defaultdict(list)
@@ -53,10 +52,22 @@ def series_section(series: Series, number: int) -> Section:
     return section
 
 
+def _differing(series: Series) -> list[str]:
+    """What differs between the protocols; which rows are scored, between those of one mechanism."""
+    every = [(block.target, block.protocol) for block in series.blocks]
+    told = unlike({key: value for key, value in each.items() if key not in OF_ROWS} for _, each in every)
+    for target in dict.fromkeys(name for name, _ in every):
+        told += unlike({key: each[key] for key in OF_ROWS if key in each} for name, each in every if name == target)
+    return list(dict.fromkeys(told))
+
+
 def panel_name(series: Series, block: Block) -> str:
-    """A block's name, with its test set where several blocks are of one mechanism."""
-    several = sum(each.target == block.target for each in series.blocks) > 1
-    return words.mechanism(block.target) + (f" (test set {block.protocol['test set']})" if several else "")
+    """A block's name; where several blocks are of one mechanism, with its test set and how its rows differ."""
+    alike = [each.protocol for each in series.blocks if each.target == block.target]
+    if len(alike) == 1:
+        return words.mechanism(block.target)
+    told = ["test set", *(key for key in OF_ROWS if len({each.get(key) for each in alike}) > 1)]
+    return f"{words.mechanism(block.target)} ({', '.join(f'{key} {block.protocol[key]}' for key in told)})"
 
 
 def _figure(series: Series, number: int) -> Picture:
@@ -85,7 +96,7 @@ def _scores(series: Series, block: Block) -> Iterator[Table]:
     """A block's scores, those of rationales and those without a difference in tables of their own."""
     title = panel_name(series, block).capitalize()
     note = f"Test set {block.protocol['test set']}; {block.protocol['metric variant']}."
-    if any(block.comparisons()):
+    if any(not isnan(block.gain(*each, metric).value) for each in block.comparisons() for metric in series.compared):
         note += f" Differences are from {series.base(block)}."
     frequent = "The trivial baseline gives every row the most frequent label."
     everything = "The trivial baseline calls everything rationale."
@@ -171,6 +182,8 @@ def _trends(series: Series) -> Table:
             bent = block.bend(line.name, series.main)
             if bent is None:
                 cells = ["–", "–", "–", "fewer than five doses: not asked"]
+            elif isnan(bent.change.low):
+                cells = ["–", "–", "–", "fewer than two groups of test rows: not asked"]
             else:
                 low, high = (series.dose(end) for end in bent.point[1:3])
                 sure = bent.change.high < 0
