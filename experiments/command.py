@@ -244,7 +244,9 @@ def _dry_run(grid: Grid, output: Path | None) -> int:
         print(point.command())
     done, seconds, source = 0, grid.seconds_a_point, "which is the grid's own guess (seconds_a_point)"
     if output is not None and output.is_dir():
-        state = Ledger(output, Claims(output / "claims")).read(points)
+        ledger = Ledger(output, Claims(output / "claims"))
+        state = ledger.read(points)
+        ledger.check(grid.names())
         done = len(state.done) - len(state.lost(output / "runs"))
         if state.seconds is not None:
             seconds, source = state.seconds, f"as the {len(state.done)} finished points in {output} took"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from errors import UserError
 
-__all__ = ["CONFIG", "Grid", "Point", "Series", "as_list", "as_text", "option_pairs", "overlap"]
+__all__ = ["CONFIG", "Grid", "Point", "Series", "as_list", "as_text", "option_pairs", "overlap", "plain_option"]
 
 CONFIG = "config"
 """What a factor's value calls a config file of its own; every other key is an option of `fit`."""
@@ -83,8 +83,13 @@ def option_pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 def overlap(name: str, other: str) -> bool:
     """Whether one option of `fit` sets what another does, as `data.mix` and `data.init_args.mix.count` do."""
-    first, second = (re.sub(r"^(data|model)\.init_args\.", r"\1.", option) + "." for option in (name, other))
+    first, second = (plain_option(option) + "." for option in (name, other))
     return first.startswith(second) or second.startswith(first)
+
+
+def plain_option(name: str) -> str:
+    """The one name of an option that has two, as `data.mix` and `data.init_args.mix` are."""
+    return re.sub(r"^(data|model)\.init_args\.", r"\1.", name)
 
 
 class Series(Protocol):
@@ -96,6 +101,9 @@ class Series(Protocol):
 
     def points(self) -> list[Point]:
         """Every run, in order."""
+
+    def names(self) -> list[str]:
+        """What the runs are called, those too that aren't known yet."""
 
     def to_dict(self) -> dict[str, Any]:
         """What `experiment.yaml` says of it."""
@@ -134,10 +142,11 @@ class Grid:
         points: list[Point] = []
         for combination in itertools.product(*self.factors.values()):
             values = dict(zip(self.factors, (value for value, _ in combination), strict=True))
-            options = dict(self.options)
+            options, configs = dict(self.options), list(self.base)
+            configs += as_list(options.pop(CONFIG, None))
             for _, settings in combination:
-                options |= settings
-            configs = [*self.base, *as_list(options.pop(CONFIG, None))]
+                configs += as_list(settings.get(CONFIG))
+                options |= {name: value for name, value in settings.items() if name != CONFIG}
             if not self.checkpoints:
                 options["keep_checkpoints"] = False
             points.append(Point(_slug(values), values, configs, options))
@@ -146,6 +155,10 @@ class Grid:
             twice = next(name for name in names if names.count(name) > 1)
             raise UserError(f"grid '{self.name}': two runs would be called '{twice}'; let the factors' values differ")
         return points
+
+    def names(self) -> list[str]:
+        """What the runs are called."""
+        return [point.name for point in self.points()]
 
     def to_dict(self) -> dict[str, Any]:
         """As `experiment.yaml` holds it: read again, it is the same grid."""

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from errors import DataError, UserError
-from experiments.grid import CONFIG, Grid, as_list, as_text, overlap
+from experiments.grid import CONFIG, Grid, as_list, as_text, overlap, plain_option
 
 __all__ = ["factor_values", "read_grid"]
 
@@ -19,6 +19,9 @@ _KEYS = {
     "name", "title", "base", "protocol", "set", "without", "factors", "checkpoints", "seconds_a_point", "report",
     "tested_on",
 }  # fmt: skip
+
+_OF_CURVES = ("x", "line", "panel", "repeat")
+"""Keys of a report of curves that name a factor."""
 
 Factors = Mapping[str, Sequence[tuple[Any, dict[str, Any]]]]
 """Factor -> (value, options that it stands for)."""
@@ -76,7 +79,7 @@ def read_grid(path: Path, options: Mapping[str, Any] | None = None, own: Mapping
     seconds = content.get("seconds_a_point")
     if seconds is not None and not _above_zero(seconds):
         problems.append(f"{path}: seconds_a_point is {seconds!r}; it is a number above 0")
-    report = maps["report"]
+    report = _with_repeat(maps["report"], factors)
     problems += [f"{path}: report: {problem}" for problem in _report_problems(report, factors)]
     problems += _taken_away(options, factors)
     if problems:
@@ -196,16 +199,35 @@ def _taken_away(options: Mapping[str, Any], factors: Factors) -> Iterator[str]:
                 theirs = [str(key) for key in settings if overlap(name, str(key))]
                 if not theirs:
                     continue
-                values = f"[{given}]"
-                if any(setting != value for setting in settings.values()):
-                    others = {key: setting for key, setting in settings.items() if key not in theirs}
-                    pairs = (f"{key}: {as_text(setting)}" for key, setting in {**others, name: given}.items())
-                    values = f"{{mine: {{{', '.join(pairs)}}}}}"
-                yield (
-                    f"--{name} {given}: the grid's factor '{factor}' sets {theirs[0]}; give the factor other values, "
-                    f"such as --factor {shlex.quote(f'{factor}={values}')}"
-                )
+                example = _other_values(name, given, value, settings)
+                way = f", such as --factor {shlex.quote(f'{factor}={example}')}" if example else " (--factor)"
+                said = f"--{name} {given}: the grid's factor '{factor}' sets {theirs[0]}"
+                yield f"{said}; give the factor other values{way}"
                 break
+
+
+def _other_values(name: str, given: Any, value: Any, settings: Mapping[str, Any]) -> str:
+    """A factor's values that give an option of it; empty where the option is wider or narrower than the factor's."""
+    theirs = [key for key in settings if overlap(name, key)]
+    if any(plain_option(name) != plain_option(key) for key in theirs):
+        return ""
+    if all(setting == value for setting in settings.values()):
+        return f"[{given}]"
+    others = {key: setting for key, setting in settings.items() if key not in theirs}
+    pairs = (f"{key}: {as_text(setting)}" for key, setting in {**others, name: given}.items())
+    return f"{{mine: {{{', '.join(pairs)}}}}}"
+
+
+def _with_repeat(report: Mapping[str, Any], factors: Factors) -> dict[str, Any]:
+    """What is to be shown, `repeat` being the factor that sets nothing but seeds where none is named."""
+    seeds = (
+        name
+        for name, levels in factors.items()
+        if all("seed_everything" in options for _, options in levels)
+        and all(option.rpartition(".")[2].startswith("seed") for _, options in levels for option in options)
+    )
+    repeat = report.get("repeat") or next(seeds, None)
+    return {**report, "repeat": repeat} if report and repeat else dict(report)
 
 
 def _report_problems(report: Mapping[str, Any], factors: Factors) -> list[str]:
@@ -225,4 +247,15 @@ def _report_problems(report: Mapping[str, Any], factors: Factors) -> list[str]:
             float(value)
         except (TypeError, ValueError):
             problems.append(f"x is '{report['x']}', whose value '{value}' is no number")
-    return problems
+    return problems or list(_unnamed(report, factors))
+
+
+def _unnamed(report: Mapping[str, Any], factors: Factors) -> Iterator[str]:
+    """Factors that would put several runs on one place of a curve."""
+    named = {str(report[key]) for key in _OF_CURVES if report.get(key)}
+    for factor, levels in factors.items():
+        if report["kind"] == "curves" and factor not in named and len(levels) > 1:
+            yield (
+                f"curves have no place for the factor '{factor}'; name it as {', '.join(_OF_CURVES[:-1])} or "
+                f"{_OF_CURVES[-1]}, give it one value, or write kind: table"
+            )

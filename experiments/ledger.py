@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ __all__ = ["Ledger", "State", "events"]
 
 _NEEDED = {"done": {"point", "digest", "seconds"}, "failed": {"point", "error"}}
 """What the line of an event says at least."""
+
+_NAMED = 3
+"""Runs that a message names."""
 
 
 @dataclass
@@ -113,6 +116,26 @@ class Ledger:
                 state.failed[name] = event
                 state.done.pop(name, None)
         return state
+
+    def check(self, names: Collection[str]) -> None:
+        """Refuses a folder with results that a series with these runs would leave out of its table.
+
+        Args:
+            names: What its runs are called.
+
+        Raises:
+            UserError: The folder holds a finished run with another name.
+        """
+        runs = self.file.parent / "runs"
+        done = {event["point"] for event in events(self.file) if event["event"] == "done"}
+        others = sorted(name for name in done.difference(names) if complete(runs / name))
+        if others:
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            raise UserError(
+                f"{self.file.parent} holds finished points that are not among those to run, and results.csv would "
+                f"lose them: {', '.join(others[:_NAMED])}{more}; choose another --output, or keep them in the grid "
+                f"(a sweep: in --max_runs); to do without them, delete their folders in {runs}"
+            )
 
 
 def events(file: Path) -> Iterator[dict[str, Any]]:

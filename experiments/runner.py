@@ -62,6 +62,7 @@ class Runner:
         self.claims = Claims(output / "claims")
         self.ledger = Ledger(output, self.claims)
         state = self.ledger.read(self.points)
+        self.ledger.check(grid.names())
         self.again = state.lost(self.runs)
         if self.again:
             self.say(f"done, but {self.runs} doesn't hold them any more; run again: {', '.join(self.again)}")
@@ -163,7 +164,12 @@ class Runner:
         self._describe(tested=tested_on(final))
 
     def write_results(self) -> None:
-        """Writes `results.csv`; again, where another process has finished a point meanwhile."""
+        """Writes `results.csv`; again, where another process has finished a point meanwhile.
+
+        Raises:
+            UserError: Another process has finished points here that this series doesn't have.
+        """
+        self.ledger.check(self.grid.names())
         written: list[str] | None = None
         while True:
             done = self.state().done

@@ -62,9 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     if sweep.method != "grid" and not (options.max_runs or sweep.cap):
         raise UserError(f"a {sweep.method} sweep has no end of its own; give --max_runs, or run_cap in the file")
     output = output_folder(options.output)
+    sweep.cap = options.max_runs or sweep.cap
     if sweep.method == "bayes":
         return _bayes(sweep, output, options)
-    sweep.draw(options.seed, options.max_runs)
+    sweep.draw(options.seed, sweep.cap)
     return _run(sweep, output, retry_failed=options.retry_failed)
 
 
@@ -105,7 +106,7 @@ def _bayes(sweep: Sweep, output: Path, options: argparse.Namespace) -> int:
     sampler = optuna.samplers.TPESampler(seed=options.seed)
     study = optuna.create_study(direction=direction, sampler=sampler)
     with sharing():
-        for _ in range(options.max_runs or sweep.cap or 0):
+        for _ in range(sweep.cap or 0):
             trial = study.ask()
             sweep.drawn.append({parameter.name: parameter.suggest(trial) for parameter in sweep.parameters})
             runner = Runner(sweep, output, retry_failed=options.retry_failed)

@@ -79,7 +79,7 @@ class Sweep:
         parameters: What is tried.
         metric: What a bayesian sweep looks at.
         goal: `maximize` or `minimize`.
-        cap: Most runs, where the file says so.
+        cap: Most runs, where there is a bound.
         drawn: The values of each run.
     """
 
@@ -101,9 +101,14 @@ class Sweep:
     def points(self) -> list[Point]:
         """Every run that is known."""
         return [
-            Point(f"{number:03d}", values, self.configs, {**self.options, **values})
+            Point(_name(number), values, self.configs, {**self.options, **values})
             for number, values in enumerate(self.drawn, 1)
         ]
+
+    def names(self) -> list[str]:
+        """What the runs are called, those too that a bayesian sweep is yet to draw."""
+        count = self.cap or 0 if self.method == "bayes" else len(self.drawn)
+        return [_name(number) for number in range(1, count + 1)]
 
     def to_dict(self) -> dict[str, Any]:
         """What `experiment.yaml` says."""
@@ -125,6 +130,10 @@ class Sweep:
             self.drawn = [
                 {parameter.name: parameter.draw(chooser) for parameter in self.parameters} for _ in range(cap or 0)
             ]
+
+
+def _name(number: int) -> str:
+    return f"{number:03d}"
 
 
 def _steps(parameter: Parameter) -> list[Any]:

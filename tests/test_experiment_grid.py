@@ -63,6 +63,34 @@ def test_a_value_may_bring_a_config_and_checkpoints_may_stay(tmp_path: Path) -> 
     assert point.flags() == ["--config", str(tmp_path / "base.yaml"), "--config", str(other)]
 
 
+def test_every_factor_s_config_is_given_in_the_factors_order(tmp_path: Path) -> None:
+    p, r, every = (str(tmp_path / f"{name}.yaml") for name in ("p", "r", "every"))
+    for name in (p, r, every):
+        Path(name).write_text("{}", encoding="utf-8")
+    factors = {
+        "a": {"values": {"p": {"config": p}, "q": {}}},
+        "b": {"values": {"r": {"config": r}, "s": {"config": [r, p]}}},
+    }
+    points = read_grid(write(tmp_path, factors=factors, set={"config": every})).points()
+    base = [str(tmp_path / "base.yaml"), every]
+    assert [(point.name, point.configs) for point in points] == [
+        ("p-r", [*base, p, r]),
+        ("p-s", [*base, p, r, p]),
+        ("q-r", [*base, r]),
+        ("q-s", [*base, r, p]),
+    ]
+    assert all("config" not in point.options for point in points)
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [({}, "seed"), ({"repeat": "count"}, "count")],
+)
+def test_what_is_repeated_is_the_seed_unless_it_is_named(tmp_path: Path, more: dict[str, str], kept: str) -> None:
+    report = {"kind": "table", "rows": "generator", "columns": ["test/loss"], **more}
+    assert read_grid(write(tmp_path, factors=FACTORS, report=report)).report["repeat"] == kept
+
+
 def test_what_is_written_down_is_the_same_grid(tmp_path: Path) -> None:
     grid = read_grid(write(tmp_path, factors=FACTORS, without={"data.clinical": {"data.test_on": "reddit"}}))
     file = tmp_path / "experiment.yaml"
@@ -119,6 +147,10 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         (
             {"factors": FACTORS, "report": {"kind": "curves", "x": "generator", "metrics": ["level_accuracy"]}},
             "x is 'generator', whose value 'gpt 3' is no number",
+        ),
+        (
+            {"factors": FACTORS, "report": {"kind": "curves", "x": "count", "metrics": ["level_accuracy"]}},
+            "curves have no place for the factor 'generator'; name it as x, line, panel or repeat, give it one value",
         ),
     ],
 )
@@ -214,7 +246,11 @@ def test_options_that_a_factor_would_override_are_refused(tmp_path: Path) -> Non
         "such as --factor 'seed=[99]'",
     ]
     whole = run("experiment", write(tmp_path, factors=FACTORS), "--dry_run", "--data.mix", "{count: 30}")
-    assert (whole.status, "'count' sets data.mix.count" in whole.err) == (2, True)
+    assert whole.status == 2
+    assert whole.err.removeprefix("error: ").splitlines() == [
+        f"--data.mix {{count: 30}}: the grid's factor '{factor}' sets {name}; give the factor other values (--factor)"
+        for factor, name in (("count", "data.mix.count"), ("seed", "data.mix.seed"))
+    ]
 
 
 @pytest.mark.parametrize(("visible", "given"), [(None, "0 1 0"), ("3,5", "3 5 3"), ("7", "7 7 7"), ("", "  ")])

@@ -128,8 +128,29 @@ def test_started_again_it_repeats_nothing(whole: Ran, output: Path, file: Path) 
         other = run("experiment", file, "--output", output, *more)
         assert other.status == 2
         assert "was run with other options" in other.err
-    part = succeed("experiment", file, "--output", output, "--dry_run", "--factor", "count=[6]")
-    assert part.out.splitlines()[-1].startswith("2 points, 0 to run")
+
+
+def test_no_finished_point_is_lost_by_a_grid_without_it(whole: Ran, output: Path, file: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(output, tmp_path / "out")
+    before = {name: (mine / name).read_bytes() for name in ("experiment.yaml", "results.csv", "ledger.jsonl")}
+    words = ["experiment", file, "--output", mine]
+    for more, names in (
+        (["--factor", "count=[6]"], "explorations-0-3, interpretations-0-3;"),
+        (["--factor", "seed=[4]"], "explorations-0-3, explorations-6-3, interpretations-0-3 and 1 more;"),
+    ):
+        for dry in ([], ["--dry_run"]):
+            ran = run(*words, *more, *dry)
+            assert ran.status == 2
+            assert f"{mine} holds finished points that are not among those to run" in ran.err
+            assert f"{names} choose another --output" in ran.err
+            assert {name: (mine / name).read_bytes() for name in before} == before
+    extended = succeed(*words, "--factor", "count=[0, 6, 12]")
+    assert extended.out.startswith("6 of 6 points done, 0 failed\n")
+    names = [row["point"] for row in table(mine)]
+    assert names == [*NAMES[:2], "explorations-12-3", *NAMES[2:], "interpretations-12-3"]
+    for name in set(names) - set(NAMES):
+        shutil.rmtree(mine / "runs" / name)
+    assert succeed(*words).out == whole.out.replace(str(output), str(mine)), "what was deleted holds nothing up"
 
 
 def test_what_lost_its_folder_is_run_again(

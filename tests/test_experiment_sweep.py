@@ -13,6 +13,7 @@ import sweeps
 import yaml
 from running import ROOT, config, run, succeed
 from tiny import tiny_pairs, write_epitome, write_jsonl
+from tiny_grid import tiny_grid
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from datamodules.records import MECHANISMS
@@ -167,6 +168,16 @@ def test_a_grid_runs_here(tmp_path: Path, encoder: str, reddit: Path) -> None:
     settings = yaml.safe_load((tmp_path / "out" / "runs" / "001" / "config.yaml").read_text(encoding="utf-8"))
     assert settings["model"]["init_args"]["lambda_RE"] == 0.25
     assert settings["data"]["init_args"]["max_tokens"] == 32
+    (tmp_path / "grid").mkdir()
+    kept = {name: (tmp_path / "out" / name).read_bytes() for name in ("experiment.yaml", "results.csv")}
+    for words, names in (
+        (["experiment", tiny_grid(tmp_path / "grid", encoder, reddit)], "001, 002"),
+        (["sweep", file, "--local", "--data.max_tokens", 32, "--max_runs", 1], "002"),
+    ):
+        other = run(*words, "--output", tmp_path / "out")
+        assert other.status == 2
+        assert f"results.csv would lose them: {names}; choose another --output" in other.err
+        assert {name: (tmp_path / "out" / name).read_bytes() for name in kept} == kept
 
 
 def test_random_draws_follow_the_seed_and_their_distributions(tmp_path: Path, encoder: str, reddit: Path) -> None:
@@ -203,6 +214,10 @@ def test_bayes_suggests_from_what_it_has_seen(tmp_path: Path, encoder: str, redd
     after = rows(tmp_path / "out")
     assert after[:2] == before
     assert len({row["model.optimisation.lr"] for row in after}) == 3
+    fewer = run("sweep", file, "--local", "--output", tmp_path / "out")
+    assert fewer.status == 2
+    assert "results.csv would lose them: 003;" in fewer.err
+    assert rows(tmp_path / "out") == after
 
 
 def test_bayes_tries_again_once_what_failed_in_an_earlier_start(
