@@ -512,6 +512,15 @@ def test_two_unlike_runs_of_one_place_are_refused(tmp_path):
     assert "both are explorations, gpt3, dose 30, seed 12, with unlike numbers" in ran.err
 
 
+def test_a_run_folder_that_is_gone_is_named_with_the_way_out(tmp_path):
+    folder = make_experiment(tmp_path / "study", counts=(0, 60), mechanisms=(MECHANISM,))
+    shutil.rmtree(folder / "runs" / f"{MECHANISM}-60-13")
+    ran = run("report", folder, "--output", tmp_path / "out")
+    assert ran.status == 2
+    assert f"{MECHANISM}-60-13 of results.csv can't be found in" in ran.err
+    assert "the same experiment command runs again what is missing" in ran.err
+
+
 def test_an_experiment_under_way_is_reported_as_far_as_it_is(study, tmp_path):
     part = shutil.copytree(study, tmp_path / "part")
     lines = (part / "results.csv").read_text().splitlines(keepends=True)

@@ -259,7 +259,14 @@ def _read_experiment(folder: Path, problems: list[str]) -> Experiment:
     except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
         problems.append(f"{folder}: not readable as an experiment ({str(error).splitlines()[0]})")
         return Experiment(folder.name, folder.name, [])
-    runs = [run for point in rows if (run := _read_run(folder / "runs" / point, problems)) is not None]
+    gone = [point for point in rows if not (folder / "runs" / point).is_dir()]
+    if gone:
+        problems.append(
+            f"{folder}: {', '.join(gone)} of results.csv can't be found in {folder / 'runs'}; the same experiment "
+            "command runs again what is missing"
+        )
+    there = (folder / "runs" / point for point in rows if point not in gone)
+    runs = [run for place in there if (run := _read_run(place, problems)) is not None]
     if not rows:
         problems.append(f"{folder}: no point is finished (results.csv has no row); run the experiment first")
     factors = _factors(grid)
